@@ -1,0 +1,1 @@
+"""What runs inside a hospital: the Flower ClientApp and the wiring of one site."""

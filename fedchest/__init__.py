@@ -1,0 +1,1 @@
+"""FedChest: federated, differentially private chest-radiograph classification with an on-chain audit trail."""

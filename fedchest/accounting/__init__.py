@@ -1,0 +1,1 @@
+"""Privacy accounting: the epsilon of a patient cohort, pure and persistent."""

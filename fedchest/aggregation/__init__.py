@@ -1,0 +1,1 @@
+"""Pure functions on bytes and integers: check, aggregate, apply."""

@@ -1,0 +1,1 @@
+"""CheXpert reading, the rendered cohort, partitioning and the image cache."""

@@ -1,0 +1,1 @@
+"""The study's configuration, the round's messages, the run directory, and starting a run."""

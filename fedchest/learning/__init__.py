@@ -1,0 +1,1 @@
+"""Objectives, DP-SGD, the trainer and metrics."""

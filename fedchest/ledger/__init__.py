@@ -1,0 +1,1 @@
+"""The smart contract, the local chain, its journal, and the client that talks to them."""
