@@ -1,0 +1,71 @@
+"""What training reads: pixels, targets, mask, and which rows belong to which patient."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from fedchest.data.cache import Progress, cached_images
+from fedchest.data.cohort import Cohort
+from fedchest.data.labels import UncertaintyPolicy, targets
+
+
+@dataclass(frozen=True, eq=False)
+class ChestDataset:
+    """N decoded images with L targets each.
+
+    `images` is uint8[N, H, W], often a memory map; `targets` float32[N, L] of 0 and 1; `mask` bool[N, L],
+    False where a label is left out of the loss; `patients` int64[N], dense numbers 0..P-1.
+    """
+
+    images: npt.NDArray[np.uint8]
+    targets: npt.NDArray[np.float32]
+    mask: npt.NDArray[np.bool_]
+    patients: npt.NDArray[np.int64]
+    label_names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def patient_count(self) -> int:
+        return len(self._rows_by_patient)
+
+    def rows_of(self, patient: int) -> npt.NDArray[np.int64]:
+        """The rows of one patient, ascending, int64."""
+        return self._rows_by_patient[patient]
+
+    @cached_property
+    def _rows_by_patient(self) -> tuple[npt.NDArray[np.int64], ...]:
+        order = np.argsort(self.patients, kind="stable").astype(np.int64)
+        ends = np.cumsum(np.bincount(self.patients))
+        return tuple(np.split(order, ends[:-1]))
+
+
+def load_dataset(
+    cohort: Cohort,
+    *,
+    size: int,
+    cache_dir: Path,
+    label_names: Sequence[str],
+    policies: Mapping[str, UncertaintyPolicy],
+    progress: Progress | None = None,
+) -> ChestDataset:
+    """The cohort's images at `size` pixels, through the cache in `cache_dir`, with the targets of
+    `label_names`.
+
+    Raises DataError for an image that can't be decoded and ConfigError for an unknown label.
+    """
+    values, mask = targets(cohort.labels, label_names, policies)
+    numbers: dict[str, int] = {}
+    patients = [numbers.setdefault(patient, len(numbers)) for patient in cohort.patients]
+    return ChestDataset(
+        images=cached_images(cohort, size, cache_dir, progress=progress),
+        targets=values,
+        mask=mask,
+        patients=np.array(patients, dtype=np.int64),
+        label_names=tuple(label_names),
+    )
