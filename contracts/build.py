@@ -1,0 +1,70 @@
+"""Compile the ledger contract and write its artifact into the package: `python contracts/build.py [--check]`.
+
+With --check nothing is written; the exit status is 1 when the shipped artifact differs from what the sources give.
+Needs Node and `npm ci` in contracts/.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import solcx
+
+CONTRACTS = Path(__file__).resolve().parent
+COMPILER = CONTRACTS / "tools" / "solc"
+SOURCES = CONTRACTS / "src"
+ARTIFACT = CONTRACTS.parent / "fedchest" / "ledger" / "FedChestLedger.json"
+SETTINGS: dict[str, Any] = {
+    # Paris, the last version without PUSH0, runs on Anvil, Ganache, Besu and old chains alike.
+    "evmVersion": "paris",
+    # No metadata hash: the bytecode depends on the code alone, not on comments or file names.
+    "metadata": {"bytecodeHash": "none", "appendCBOR": False},
+    "optimizer": {"enabled": True, "runs": 200},
+}
+
+
+def compile_ledger() -> dict[str, Any]:
+    """The artifact of FedChestLedger: abi, creation and deployed bytecode, and what they were made from."""
+    sources = {path.name: path.read_text() for path in sorted(SOURCES.glob("*.sol"))}
+    output = solcx.compile_standard(
+        {
+            "language": "Solidity",
+            "sources": {name: {"content": text} for name, text in sources.items()},
+            "settings": SETTINGS
+            | {"outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}}},
+        },
+        solc_binary=COMPILER,
+    )
+    for warning in output.get("errors", []):
+        print(warning["formattedMessage"], file=sys.stderr)
+    contract = output["contracts"]["FedChestLedger.sol"]["FedChestLedger"]
+    return {
+        "contract": "FedChestLedger",
+        "compiler": str(solcx.wrapper.get_solc_version(COMPILER, with_commit_hash=True)),
+        "settings": SETTINGS,
+        "sources": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sources.items()},
+        "abi": contract["abi"],
+        "bytecode": "0x" + contract["evm"]["bytecode"]["object"],
+        "deployedBytecode": "0x" + contract["evm"]["deployedBytecode"]["object"],
+    }
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Compile the ledger contract and write its artifact.")
+    parser.add_argument("--check", action="store_true", help="compare with the shipped artifact; write nothing")
+    check = parser.parse_args().check
+    text = json.dumps(compile_ledger(), indent=1, sort_keys=True) + "\n"
+    if not check:
+        ARTIFACT.write_text(text)
+        print(f"{ARTIFACT} written.")
+        return 0
+    same = ARTIFACT.exists() and ARTIFACT.read_text() == text
+    print(f"{ARTIFACT} {'is what the sources give' if same else 'differs from what the sources give'}.")
+    return 0 if same else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
