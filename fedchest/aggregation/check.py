@@ -4,6 +4,7 @@ import hashlib
 import hmac
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
@@ -15,16 +16,21 @@ from fedchest.protection.sealing import open_sealed, plaintext_hash
 from fedchest.refusals import Reason, Refused
 
 
-@dataclass(frozen=True)
-class Submission:
+class Submission(Protocol):
     """What the chain holds of an update: hashes of 32 bytes, a uint16 weight, epsilon in micro-units."""
 
-    commitment: bytes
-    sealed_hash: bytes
-    plaintext_hash: bytes
-    manifest_hash: bytes
-    weight_class: int
-    epsilon: int
+    @property
+    def commitment(self) -> bytes: ...
+    @property
+    def sealed_hash(self) -> bytes: ...
+    @property
+    def plaintext_hash(self) -> bytes: ...
+    @property
+    def manifest_hash(self) -> bytes: ...
+    @property
+    def weight_class(self) -> int: ...
+    @property
+    def epsilon(self) -> int: ...
 
 
 @dataclass(frozen=True)

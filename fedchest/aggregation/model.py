@@ -2,7 +2,7 @@
 
 Written here rather than by the safetensors package, so that no release of it can change a hash on chain; any
 safetensors reader reads it
-(tests/aggregation/test_model.py::test_safetensors_reads_and_writes_the_same_bytes).
+(tests/aggregation/test_model_bytes.py::test_safetensors_reads_and_writes_the_same_bytes).
 """
 
 import json

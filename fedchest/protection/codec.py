@@ -65,8 +65,8 @@ class Codec:
 
         Rounding is to nearest, ties to even. It errs by at most half a step a value, the same way each time
         for the same value: a bias, which averaging over institutions need not remove. The vector is first
-        clipped to the bound less what rounding can add to the norm, sqrt(d)/2 steps, and one step for the errors of
-        clipping itself (enough for d <= 2^27), so that the integers satisfy the bound
+        clipped to the bound less what rounding can add to the norm, sqrt(d)/2 steps, and one step for what
+        clipping itself errs by (d <= 2^27), so that the integers satisfy the bound
         (tests/protection/test_codec.py::test_encoded_update_is_within_the_bound). Order, strides and byte
         order of the arrays don't matter. Raises Refused(NOT_FINITE) on NaN or infinity.
         """

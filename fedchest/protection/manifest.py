@@ -54,7 +54,7 @@ class Manifest:
             raise Refused(Reason.MALFORMED)
         return manifest
 
-    def hash(self) -> bytes:
+    def digest(self) -> bytes:
         """SHA-256 of `to_bytes`, 32 bytes."""
         return hashlib.sha256(self.to_bytes()).digest()
 
