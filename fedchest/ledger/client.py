@@ -1,0 +1,263 @@
+"""The ledger as its users see it: one method for each of the contract's actions and views."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from typing import Any
+
+from eth_typing import HexStr
+from web3 import Web3
+from web3.exceptions import ContractCustomError, ContractLogicError
+from web3.types import TxParams, TxReceipt
+
+from fedchest.errors import ChainError
+from fedchest.ledger.contract import artifact, deployed, refusal
+from fedchest.ledger.events import EventReader
+from fedchest.ledger.journal import Journal
+from fedchest.ledger.records import Event, Institution, Phase, Receipt, RoundState, Rules, Submission
+from fedchest.ledger.rpc import LOCAL_CHAIN_ID, connect, fetch
+from fedchest.ledger.transactions import Outbox, Sender
+from fedchest.ledger.wallet import Wallet
+
+# Measured upper bounds (docs/ledger.md) with a margin; asking the node would be wrong as well as slow, since
+# the attestation that completes the quorum costs far more than the same one a moment before.
+_GAS_DEPLOYMENT = 5_000_000
+_GAS_BASE = 500_000
+_GAS_PER_INSTITUTION = 60_000
+
+
+def deploy(
+    rpc_url: str,
+    wallet: Wallet,
+    rules: Rules,
+    initial_model: bytes,
+    provenance: bytes,
+    *,
+    outbox: Outbox | None = None,
+) -> str:
+    """Create a study's ledger, with `wallet` as its coordinator, and return its address.
+
+    `initial_model` and `provenance` are 32-byte hashes. Raises LedgerRefusal (InvalidRules, EmptyModel) and
+    ChainError.
+    """
+    w3 = connect(rpc_url)
+    factory = w3.eth.contract(abi=artifact().abi, bytecode=artifact().bytecode)
+    data = HexStr(str(factory.constructor(astuple(rules), initial_model, provenance).data_in_transaction))
+    _rehearse(w3, {"from": Web3.to_checksum_address(wallet.address), "data": data})
+    receipt = Sender(w3, wallet, outbox).send(None, data, _GAS_DEPLOYMENT)
+    address = receipt["contractAddress"]
+    if receipt["status"] != 1 or address is None:
+        raise ChainError("The ledger contract could not be created on this chain.")
+    return str(address)
+
+
+class LedgerClient:
+    """One party's access to a study's ledger.
+
+    Without a wallet it only reads. With a journal it records every block it sees after each own transaction
+    and in `sync`; with an outbox it keeps each signed transaction before sending it. Opening it pins the
+    chain id and the deployed code. Actions raise LedgerRefusal when the contract refuses, in a rehearsal
+    before anything is sent where possible, and ChainError when the node fails.
+    """
+
+    def __init__(
+        self,
+        rpc_url: str,
+        address: str,
+        wallet: Wallet | None = None,
+        journal: Journal | None = None,
+        *,
+        outbox: Outbox | None = None,
+        chain_id: int = LOCAL_CHAIN_ID,
+    ) -> None:
+        self._w3 = connect(rpc_url)
+        self.chain_id = self._w3.eth.chain_id
+        if self.chain_id != chain_id:
+            raise ChainError(f"The chain at {rpc_url} has id {self.chain_id}, not {chain_id}.")
+        self._contract = deployed(self._w3, address)
+        self.address = str(self._contract.address)
+        self.wallet = wallet
+        self._sender = Sender(self._w3, wallet, outbox) if wallet is not None else None
+        self._journal = journal
+        self._reader = EventReader(self._w3, self._contract)
+        self.sync()
+
+    # The coordinator's actions.
+
+    def register_institution(self, wallet: str, weight_class: int, epsilon_budget: int) -> int:
+        """Register an address; returns the institution's id. The budget is in micro-units of epsilon."""
+        self._act("registerInstitution", wallet, weight_class, epsilon_budget)
+        return self.institution_id(wallet)
+
+    def open_round(self, config: bytes) -> int:
+        """Open the next round under the configuration of that hash; returns the round's number."""
+        rules = self.rules()
+        self._act("openRound", config, participants=rules.cohort_size or self._view("institutionCount"))
+        return self.current_round()
+
+    def propose(
+        self,
+        round: int,
+        new_model: bytes,
+        accepted: Sequence[int],
+        refusals: Mapping[int, int],
+        record: bytes,
+    ) -> Receipt:
+        """Propose the aggregate of the `accepted` institutions; `refusals` maps institutions to reasons."""
+        listed = sorted(refusals.items())
+        participants = len(accepted) + len(listed)
+        return self._act(
+            "proposeAggregate", round, new_model, sorted(accepted), listed, record, participants=participants
+        )
+
+    def abandon(self, round: int, refusals: Mapping[int, int]) -> Receipt:
+        """Give up an open round, with the refusals on record."""
+        return self._act("abandonRound", round, sorted(refusals.items()), participants=len(refusals))
+
+    # The institutions' actions.
+
+    def submit_update(
+        self,
+        round: int,
+        base_model: bytes,
+        sealed_hash: bytes,
+        plaintext_hash: bytes,
+        manifest_hash: bytes,
+        weight_class: int,
+        epsilon: int,
+    ) -> Receipt:
+        """Commit to an update. `epsilon` is the cohort's cumulative spend after it, in micro-units."""
+        hashes = (base_model, sealed_hash, plaintext_hash, manifest_hash)
+        return self._act("submitUpdate", round, *hashes, weight_class, epsilon)
+
+    def attest(self, round: int, recomputed_model: bytes, checks: int) -> Receipt:
+        """Vote with the model hash that was computed here; `checks` is a mask of `Check`s that passed."""
+        members = self.round(round).members
+        return self._act("attest", round, recomputed_model, checks, participants=members)
+
+    # Anyone's.
+
+    def expire(self, round: int) -> Receipt:
+        """Void a live round whose deadline has passed."""
+        return self._act("expireRound", round)
+
+    def resend(self) -> int:
+        """Send again what this party's outbox holds and the chain lacks; returns how many transactions."""
+        sent = self._sender.resend() if self._sender is not None else 0
+        self.sync()
+        return sent
+
+    def sync(self) -> None:
+        """Bring the journal up to the head. Raises ChainError when the chain was rolled back or replaced."""
+        if self._journal is not None:
+            self._journal.follow(self._w3)
+
+    # Views.
+
+    def rules(self) -> Rules:
+        """The study's rules."""
+        return Rules(*self._view("rules"))
+
+    def coordinator(self) -> str:
+        """The coordinator's address."""
+        return str(self._view("coordinator"))
+
+    def global_model(self) -> bytes:
+        """Hash of the present global model."""
+        return bytes(self._view("globalModel"))
+
+    def current_round(self) -> int:
+        """Number of the last round opened; 0 before the first."""
+        return int(self._view("currentRound"))
+
+    def round(self, number: int) -> RoundState:
+        """The round of that number; phase NONE if it never opened."""
+        phase, *fields = self._view("round", number)
+        return RoundState(number, Phase(phase), *fields)
+
+    def institution_id(self, wallet: str) -> int:
+        """The id registered for an address. Raises LedgerRefusal (UnknownInstitution)."""
+        return int(self._view("idOf", wallet))
+
+    def institution(self, id: int) -> Institution:
+        """One registered institution."""
+        return Institution(id, *self._view("institution", id))
+
+    def institutions(self) -> list[Institution]:
+        """Every registered institution, in the order of ids."""
+        ids = range(self._view("institutionCount"))
+        entries = fetch(self._w3, self._contract.functions.institution, ids)
+        return [Institution(id, *entry) for id, entry in zip(ids, entries, strict=True)]
+
+    def members(self, round: int) -> tuple[int, ...]:
+        """Ids of the round's members, in increasing order."""
+        opened = self._reader.values("RoundOpened", self.round(round).opened_block, round)
+        return tuple(sorted(opened[0]["members"])) if opened else ()
+
+    def accepted(self, round: int) -> tuple[int, ...]:
+        """Ids of the institutions whose updates the round's proposal rests on."""
+        return tuple(self._view("accepted", round))
+
+    def submission(self, round: int, institution: int) -> Submission | None:
+        """What the institution committed to in the round, or None."""
+        return self._submissions(round, institution).get(institution)
+
+    def submissions(self, round: int) -> dict[int, Submission]:
+        """Every submission of the round by institution, in the order of arrival."""
+        return self._submissions(round)
+
+    def has_attested(self, round: int, institution: int) -> bool:
+        """Whether the institution's attestation of the round is on chain."""
+        return bool(self._view("hasAttested", round, institution))
+
+    def events(self, from_block: int = 0) -> list[Event]:
+        """Every event of this ledger from `from_block` on, in the chain's order."""
+        return self._reader.events(from_block)
+
+    def _submissions(self, round: int, *institution: int) -> dict[int, Submission]:
+        found = self._reader.values("UpdateSubmitted", self.round(round).opened_block, round, *institution)
+        return {
+            fields["institution"]: Submission(**{key: fields[key] for key in Submission.__annotations__})
+            for fields in found
+        }
+
+    def _view(self, name: str, *arguments: Any) -> Any:
+        try:
+            return self._contract.functions[name](*arguments).call()
+        except ContractCustomError as error:
+            raise refusal(str(error.data)) from None
+
+    def _act(self, name: str, *arguments: Any, participants: int = 0) -> Receipt:
+        if self._sender is None or self.wallet is None:
+            raise ChainError(f"{name} needs a wallet, and this ledger was opened for reading only.")
+        data = self._contract.encode_abi(name, list(arguments))
+        call: TxParams = {
+            "from": Web3.to_checksum_address(self.wallet.address),
+            "to": self._contract.address,
+            "data": data,
+        }
+        _rehearse(self._w3, call)
+        receipt = self._sender.send(self.address, data, _GAS_BASE + participants * _GAS_PER_INSTITUTION)
+        self.sync()
+        if receipt["status"] != 1:
+            raise self._lost_race(call, receipt)
+        return Receipt(Web3.to_hex(receipt["transactionHash"]), receipt["blockNumber"], receipt["gasUsed"])
+
+    def _lost_race(self, call: TxParams, receipt: TxReceipt) -> ChainError:
+        """Why a transaction failed although its rehearsal passed: another came in between."""
+        try:
+            _rehearse(self._w3, call)
+        except ChainError as error:
+            return error
+        return ChainError(
+            f"Transaction {Web3.to_hex(receipt['transactionHash'])} failed, for lack of gas perhaps."
+        )
+
+
+def _rehearse(w3: Web3, call: TxParams) -> None:
+    """Let the node run the call without sending it. Raises LedgerRefusal when the contract refuses it."""
+    try:
+        w3.eth.call(call)
+    except ContractCustomError as error:
+        raise refusal(str(error.data)) from None
+    except ContractLogicError as error:
+        raise ChainError(f"The ledger contract failed: {error.message}.") from None

@@ -1,0 +1,194 @@
+"""The journal: each block's time, hash and raw transactions, from which the chain is rebuilt bit for bit.
+
+A node's storage can be edited, rolled back or lost without a trace in the node. Its blocks can't be rebuilt
+to the same hashes once they differ, so that whoever holds a journal notices; test_journal.py tries each of
+these.
+"""
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import rlp  # type: ignore[import-untyped]
+from web3 import Web3
+from web3.exceptions import BlockNotFound, Web3RPCError
+from web3.types import BlockData, TxData
+
+from fedchest.errors import ChainError, StoreError
+from fedchest.ledger.rpc import command
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class BlockRecord:
+    """One block: number from 1, time in seconds, hash (32 bytes), raw signed transactions in their order."""
+
+    number: int
+    timestamp: int
+    hash: bytes
+    transactions: tuple[bytes, ...]
+
+    def to_line(self) -> bytes:
+        """One JSON line, newline included."""
+        fields = {
+            "number": self.number,
+            "timestamp": self.timestamp,
+            "hash": "0x" + self.hash.hex(),
+            "transactions": ["0x" + raw.hex() for raw in self.transactions],
+        }
+        return json.dumps(fields).encode() + b"\n"
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "BlockRecord":
+        """Raises ValueError, KeyError or TypeError on a line that is none of ours."""
+        fields = json.loads(line)
+        transactions = tuple(bytes.fromhex(raw[2:]) for raw in fields["transactions"])
+        return cls(fields["number"], fields["timestamp"], bytes.fromhex(fields["hash"][2:]), transactions)
+
+
+class Journal:
+    """The blocks of one chain from block 1 on, as this party saw them; processes may share the file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+        self._height = 0
+        self._head = b""
+
+    def records(self) -> list[BlockRecord]:
+        """The blocks recorded. A last line cut off while it was written is dropped, with a notice in the log.
+
+        Raises StoreError, naming the line, when another line is damaged or a block is missing.
+        """
+        with self._locked() as file:
+            self._offset = self._height = 0
+            return self._read_new(file)
+
+    def follow(self, w3: Web3) -> int:
+        """Append, flushed, the blocks that the node has and the journal lacks; returns the height reached.
+
+        Raises ChainError when the node no longer has the journal's last block: it was rolled back or
+        replaced.
+        """
+        with self._locked() as file:
+            self._read_new(file)
+            self._check_lineage(w3)
+            records = [
+                block_record(w3, number) for number in range(self._height + 1, w3.eth.block_number + 1)
+            ]
+            if records:
+                file.write(b"".join(record.to_line() for record in records))
+                file.flush()
+                os.fsync(file.fileno())
+                self._advance(records, file.tell())
+            return self._height
+
+    @contextmanager
+    def _locked(self) -> Iterator[BinaryIO]:
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.path.touch()
+            with self.path.open("r+b") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                yield file
+        except OSError as error:
+            raise StoreError(f"{self.path} can't be read or written: {error.strerror}.") from None
+
+    def _read_new(self, file: BinaryIO) -> list[BlockRecord]:
+        """Read on from where this object stopped, and leave the file at its sound end."""
+        file.seek(self._offset)
+        records: list[BlockRecord] = []
+        end = self._offset
+        for line in file:
+            if not line.endswith(b"\n"):
+                log.warning("%s: the last line was cut off while it was written and is dropped.", self.path)
+                file.truncate(end)
+                break
+            records.append(self._parse(line, self._height + len(records) + 1))
+            end += len(line)
+        file.seek(end)
+        self._advance(records, end)
+        return records
+
+    def _parse(self, line: bytes, number: int) -> BlockRecord:
+        try:
+            record = BlockRecord.from_line(line)
+        except (ValueError, KeyError, TypeError):
+            raise StoreError(f"{self.path}: line {number} is not a block record.") from None
+        if record.number != number:
+            raise StoreError(f"{self.path}: line {number} holds block {record.number}.")
+        return record
+
+    def _advance(self, records: list[BlockRecord], offset: int) -> None:
+        self._offset = offset
+        if records:
+            self._height, self._head = records[-1].number, records[-1].hash
+
+    def _check_lineage(self, w3: Web3) -> None:
+        if self._height == 0:
+            return
+        try:
+            found = bytes(w3.eth.get_block(self._height)["hash"])
+        except BlockNotFound:
+            found = b""
+        if found != self._head:
+            raise ChainError(
+                f"The chain is not the one recorded in {self.path}: block {self._height} "
+                + ("differs." if found else "is missing.")
+            )
+
+
+def block_record(w3: Web3, number: int) -> BlockRecord:
+    """The record of block `number` as the node tells it."""
+    block = w3.eth.get_block(number, full_transactions=True)
+    raw = tuple(_raw_transaction(w3, tx) for tx in block["transactions"] if not isinstance(tx, bytes))
+    return BlockRecord(number, block["timestamp"], bytes(block["hash"]), raw)
+
+
+def rebuild(w3: Web3, records: list[BlockRecord]) -> None:
+    """Repeat the recorded blocks on a fresh development node that does not mine by itself.
+
+    Raises ChainError, naming the block, at the first that does not come out with its recorded hash.
+    """
+    for record in records:
+        try:
+            for raw in record.transactions:
+                w3.eth.send_raw_transaction(raw)
+        except (Web3RPCError, ValueError):
+            raise ChainError(
+                f"Block {record.number} of the journal holds a transaction that is refused."
+            ) from None
+        command(w3, "evm_setNextBlockTimestamp", record.timestamp)
+        command(w3, "evm_mine")
+        block: BlockData = w3.eth.get_block(record.number)
+        if bytes(block["hash"]) != record.hash:
+            raise ChainError(f"Block {record.number} of the journal does not reproduce its recorded hash.")
+
+
+def _raw_transaction(w3: Web3, tx: TxData) -> bytes:
+    """The signed bytes of a transaction, put together from its fields: not every node hands them out.
+
+    Legacy and EIP-1559 transactions; the bytes are checked against the transaction's hash.
+    """
+    body = [
+        tx["gas"],
+        bytes.fromhex(tx.get("to", "0x")[2:] if tx.get("to") else ""),
+        tx["value"],
+        bytes(tx["input"]),
+    ]
+    signature = [int.from_bytes(tx["r"], "big"), int.from_bytes(tx["s"], "big")]
+    if tx["type"] == 0:
+        raw = rlp.encode([tx["nonce"], tx["gasPrice"], *body, tx["v"], *signature])
+    else:
+        fees = [tx["maxPriorityFeePerGas"], tx["maxFeePerGas"]]
+        raw = b"\x02" + rlp.encode([tx["chainId"], tx["nonce"], *fees, *body, [], tx["v"], *signature])
+    if Web3.keccak(raw) != tx["hash"]:
+        raise ChainError(f"Transaction {Web3.to_hex(tx['hash'])} is of a kind that the journal can't keep.")
+    return bytes(raw)

@@ -1,0 +1,74 @@
+"""A party's secp256k1 key in an owner-only file, and the lock by which it sends one transaction a time."""
+
+import fcntl
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from eth_account import Account
+from eth_account.datastructures import SignedTransaction
+from eth_account.messages import encode_defunct
+from eth_keys.exceptions import BadSignature
+from eth_utils.exceptions import ValidationError
+
+from fedchest.errors import KeyFileError
+from fedchest.files import OWNER_ONLY, write_atomically
+
+
+class Wallet:
+    """A key that signs transactions. `address` is checksummed; the key itself stays inside."""
+
+    def __init__(self, path: Path, key: bytes) -> None:
+        self.path = path
+        self._account = Account.from_key(key)
+        self.address = str(self._account.address)
+
+    @classmethod
+    def create(cls, path: Path) -> "Wallet":
+        """Make a key from the system's generator and keep it at `path` (mode 0600).
+
+        Raises KeyFileError when the file exists: a key is never overwritten.
+        """
+        if path.exists():
+            raise KeyFileError(f"{path} exists already; a key file is never overwritten.")
+        key = bytes(Account.create(os.urandom(32)).key)
+        write_atomically(path, key.hex().encode() + b"\n", mode=OWNER_ONLY)
+        return cls(path, key)
+
+    @classmethod
+    def load(cls, path: Path) -> "Wallet":
+        """Read the key at `path`. Raises KeyFileError when it is missing, malformed or readable by others."""
+        try:
+            if path.stat().st_mode & 0o077:
+                raise KeyFileError(f"{path} can be read by others than its owner; run chmod 600 on it.")
+            return cls(path, bytes.fromhex(path.read_text().strip()))
+        except FileNotFoundError:
+            raise KeyFileError(f"{path} is missing; it should hold a wallet's key.") from None
+        except ValueError:
+            raise KeyFileError(f"{path} does not hold a wallet's key (64 hexadecimal digits).") from None
+
+    def sign_message(self, message: bytes) -> bytes:
+        """The EIP-191 signature (65 bytes) over `message`, which can never be taken for a transaction."""
+        return bytes(self._account.sign_message(encode_defunct(message)).signature)
+
+    def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
+        """Sign a transaction; the same fields give the same bytes (RFC 6979)."""
+        signed: SignedTransaction = self._account.sign_transaction(transaction)
+        return signed
+
+    @contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Hold the key alone, among threads and processes of this machine."""
+        with self.path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def recover_address(message: bytes, signature: bytes) -> str | None:
+    """The checksummed address that signed `message` by `sign_message`; None for a malformed signature."""
+    try:
+        return str(Account.recover_message(encode_defunct(message), signature=signature))
+    except (BadSignature, ValidationError, ValueError, TypeError):
+        return None
