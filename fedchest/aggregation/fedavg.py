@@ -58,3 +58,16 @@ def apply_mean(
         name: (base[name].astype(np.float64) + part.reshape(shape)).astype(np.float32)
         for (name, shape), part in zip(layout, parts, strict=True)
     }
+
+
+def next_model(
+    base: Mapping[str, NDArray[np.float32]],
+    updates: Mapping[int, EncodedUpdate],
+    weights: Mapping[int, int],
+    codec: Codec,
+) -> dict[str, NDArray[np.float32]]:
+    """The next global model from the accepted updates and the registered weights, both by institution number."""
+    chosen = [weights[institution] for institution in updates]
+    total = weighted_sum(list(updates.values()), chosen)
+    layout = next(iter(updates.values())).layout
+    return apply_mean(base, layout, weighted_mean(total, sum(chosen), codec))

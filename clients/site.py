@@ -1,0 +1,175 @@
+"""One hospital's part of a round: check what was received, train, seal, commit, answer; later attest."""
+
+import hashlib
+import os
+from dataclasses import asdict
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
+
+from clients.outbox import Outbox, StoredSubmission
+from clients.trainer import LocalTrainer
+from fedchest.aggregation.model import parse_model
+from fedchest.artifacts import ArtifactStore
+from fedchest.federation.attestation import attestation_checks
+from fedchest.federation.directory import (
+    CONNECTION,
+    JOURNAL,
+    SITE,
+    STUDY,
+    WALLET,
+    Connection,
+    SiteDocument,
+    read_document,
+    read_study,
+)
+from fedchest.federation.messages import (
+    AttestReply,
+    IdentifyReply,
+    IdentifyRequest,
+    ModelMessage,
+    UpdateReply,
+)
+from fedchest.federation.study import Study
+from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.journal import Journal
+from fedchest.ledger.records import REQUIRED_CHECKS, Institution, RoundState
+from fedchest.ledger.wallet import Wallet
+from fedchest.protection.codec import CODEC_NAME, Codec
+from fedchest.protection.context import UpdateContext
+from fedchest.protection.keys import decode_public_key
+from fedchest.protection.manifest import Manifest
+from fedchest.protection.sealing import plaintext_hash, seal
+from fedchest.refusals import Reason, Refused
+
+
+class Site:
+    """The wiring of one hospital, opened from its own folder."""
+
+    def __init__(
+        self, document: SiteDocument, study: Study, ledger: LedgerClient, wallet: Wallet, folder: Path
+    ) -> None:
+        self._document = document
+        self._study = study
+        self._ledger = ledger
+        self._wallet = wallet
+        self._outbox = Outbox(folder / "outbox")
+        self._artifacts = ArtifactStore(document.artifacts)
+        self._trainer = LocalTrainer(document, study, folder)
+
+    @classmethod
+    def open(cls, folder: Path) -> "Site":
+        """Open the hospital's folder and check the chain that it pins. Raises StoreError, KeyFileError, ChainError."""
+        connection = read_document(folder / CONNECTION, Connection)
+        wallet = Wallet.load(folder / WALLET)
+        ledger = LedgerClient(
+            connection.rpc_url,
+            connection.contract,
+            wallet=wallet,
+            journal=Journal(folder / JOURNAL),
+            chain_id=connection.chain_id,
+        )
+        study = read_study(folder / STUDY)
+        return cls(read_document(folder / SITE, SiteDocument), study, ledger, wallet, folder)
+
+    def identify(self, request: IdentifyRequest) -> IdentifyReply:
+        """Prove which institution this node is by signing the server's nonce under the study's hash."""
+        return IdentifyReply(self._wallet.sign_message(self._study.digest() + request.nonce))
+
+    def train(self, message: ModelMessage) -> UpdateReply:
+        """Take part in a round: what was stored for it is sent again, never trained again.
+
+        Raises Refused with the reason why this hospital does not take part; a FedChestError on a local fault.
+        """
+        state = self._ledger.round(message.round)
+        self._require_pinned(state, message)
+        submission = self._outbox.submission(message.round) or self._prepare(state, message)
+        manifest = Manifest.from_bytes(submission.manifest)
+        self._commit(state, submission, manifest)
+        self._artifacts.put(submission.sealed)
+        self._artifacts.put(submission.manifest)
+        return UpdateReply(submission.sealed, submission.manifest, manifest.weight_class)
+
+    def attest(self, message: ModelMessage) -> AttestReply:
+        """Check the proposal and vote on chain with the hash that this hospital computed itself.
+
+        The attestation is partial: it says that the checks of `fedchest.federation.attestation` hold, not that
+        the sum is right.
+        """
+        recomputed = hashlib.sha256(message.model).digest()
+        own = self._outbox.submission(message.round)
+        own_hash = hashlib.sha256(own.sealed).digest() if own is not None else None
+        checks = attestation_checks(self._ledger, message.round, recomputed, self._wallet.address, own_hash)
+        if not self._ledger.has_attested(message.round, self._ledger.institution_id(self._wallet.address)):
+            self._ledger.attest(message.round, recomputed, checks)
+        if checks == REQUIRED_CHECKS:
+            self._trainer.evaluate_for_the_hospital(message.round, parse_model(message.model))
+        return AttestReply(agrees=checks == REQUIRED_CHECKS)
+
+    def _require_pinned(self, state: RoundState, message: ModelMessage) -> None:
+        received = hashlib.sha256(message.model).digest()
+        if state.config != self._study.digest() or received != state.base_model:
+            raise Refused(Reason.WRONG_MODEL)
+
+    def _prepare(self, state: RoundState, message: ModelMessage) -> StoredSubmission:
+        me = self._me()
+        encoded = self._outbox.update(state.base_model)
+        if encoded is None:
+            update = self._trainer.update(parse_model(message.model), state.number, me)
+            encoded = Codec(self._study.norm_bound).encode(update)
+            self._outbox.store_update(state.base_model, encoded)
+        submission = self._seal(state, encoded, me.weight_class)
+        self._outbox.store_submission(state.number, submission)
+        return submission
+
+    def _seal(self, state: RoundState, encoded: bytes, weight_class: int) -> StoredSubmission:
+        salt = os.urandom(32)
+        dp = self._study.dp_constants(weight_class)
+        sealed = seal(encoded, self._context(state), self._recipients(), salt)
+        manifest = Manifest(
+            study=self._study.digest().hex(),
+            round=state.number,
+            institution=self._wallet.address,
+            base_model=state.base_model.hex(),
+            weight_class=weight_class,
+            epsilon=self._trainer.epsilon_spent(),
+            norm_bound=self._study.norm_bound,
+            codec=CODEC_NAME,
+            dp=None if dp is None else asdict(dp),
+            sealed=hashlib.sha256(sealed).hexdigest(),
+        )
+        return StoredSubmission(sealed, manifest.to_bytes(), salt)
+
+    def _commit(self, state: RoundState, submission: StoredSubmission, manifest: Manifest) -> None:
+        """Commit on chain, unless this very submission stands there already from before a restart."""
+        committed = self._ledger.submission(state.number, self._me().id)
+        encoded = self._outbox.update(state.base_model)
+        sealed_hash = hashlib.sha256(submission.sealed).digest()
+        if committed is not None and committed.sealed_hash == sealed_hash:
+            return
+        if committed is not None or encoded is None:
+            raise Refused(Reason.SITE_FAULT)
+        self._ledger.submit_update(
+            state.number,
+            base_model=state.base_model,
+            sealed_hash=sealed_hash,
+            plaintext_hash=plaintext_hash(encoded, submission.salt),
+            manifest_hash=manifest.digest(),
+            weight_class=manifest.weight_class,
+            epsilon=manifest.epsilon,
+        )
+
+    def _me(self) -> Institution:
+        return self._ledger.institution(self._ledger.institution_id(self._wallet.address))
+
+    def _context(self, state: RoundState) -> UpdateContext:
+        return UpdateContext(
+            chain_id=self._ledger.chain_id,
+            contract=self._ledger.address,
+            round=state.number,
+            institution=self._wallet.address,
+            base_model=state.base_model,
+        )
+
+    def _recipients(self) -> list[X25519PublicKey]:
+        return [decode_public_key(key) for key in (self._study.coordinator_key, self._study.auditor_key)]

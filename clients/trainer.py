@@ -1,0 +1,139 @@
+"""Local training at one hospital: reserve the epsilon, train, hand the update over; nothing else leaves."""
+
+import math
+from pathlib import Path
+
+from fedchest.accounting.cohort_ledger import CohortLedger
+from fedchest.accounting.prv import Charge, micro
+
+from fedchest.data.chexpert import read_chexpert
+from fedchest.data.dataset import ChestDataset, load_dataset
+from fedchest.errors import BudgetError
+from fedchest.federation.directory import SiteDocument
+from fedchest.federation.progress import ProgressLog
+from fedchest.federation.study import Study
+from fedchest.files import OWNER_ONLY, append_durably
+from fedchest.learning.dp import DpConstants, train_privately
+from fedchest.learning.evaluate import evaluate
+from fedchest.learning.objectives import objective_named
+from fedchest.learning.plain import train_plainly
+from fedchest.ledger.records import Institution
+from fedchest.models.chest import ChestModel, build_model
+from fedchest.models.parameters import Arrays, load_parameters, restrict, trained_parameters
+from fedchest.protection.randomness import Randomness
+from fedchest.refusals import Reason, Refused
+
+
+class LocalTrainer:
+    """Trains on the hospital's own patients and charges their epsilon ledger."""
+
+    def __init__(self, document: SiteDocument, study: Study, folder: Path) -> None:
+        self._document = document
+        self._study = study
+        self._folder = folder
+        self._progress = ProgressLog(folder)
+
+    def update(self, base: Arrays, round_number: int, institution: Institution) -> Arrays:
+        """`local - global` of the trained parameters, float32, after this round's steps from `base`.
+
+        The round's epsilon is reserved and flushed before the first step. Raises Refused(BUDGET_EXHAUSTED) when
+        the budget does not cover the round, Refused(BUDGET_STATE) when the ledger is missing or outdated.
+        """
+        dp = self._study.dp_constants(institution.weight_class)
+        random = self._randomness(round_number)
+        if dp is not None:
+            self._reserve(dp, round_number, institution)
+        model = self._model(base)
+        data = self._dataset(self._document.patients)
+        self._run_steps(model, data, dp, random, round_number)
+        return {name: after - base[name] for name, after in trained_parameters(model).items()}
+
+    def epsilon_spent(self) -> int:
+        """Micro-units of epsilon that the cohort has spent at the study's delta, rounded up; 0 with DP off."""
+        if self._study.privacy is None:
+            return 0
+        with self._open_ledger() as ledger:
+            return micro(ledger.epsilon(self._study.privacy.delta))
+
+    def evaluate_for_the_hospital(self, round_number: int, model: Arrays) -> None:
+        """Measure the global model on the hospital's validation patients; the figures stay in its own folder."""
+        if not self._document.validation_patients:
+            return
+        result = evaluate(self._model(model), self._dataset(self._document.validation_patients))
+        line = f'{{"round": {round_number}, "mean_auroc": {_json_number(result.mean_auroc)}}}'
+        append_durably(self._folder / "evaluation.jsonl", line.encode(), mode=OWNER_ONLY)
+
+    def _reserve(self, dp: DpConstants, round_number: int, institution: Institution) -> None:
+        charge = Charge(dp.noise_multiplier, dp.sampling_rate, dp.steps)
+        try:
+            with self._open_ledger() as ledger:
+                ledger.require_at_least(institution.epsilon_spent, dp.delta)
+                if micro(ledger.epsilon_after(charge, dp.delta)) > self._budget(institution):
+                    raise Refused(Reason.BUDGET_EXHAUSTED)
+                ledger.reserve(charge, f"round {round_number}")
+        except BudgetError:
+            raise Refused(Reason.BUDGET_STATE) from None
+
+    def _budget(self, institution: Institution) -> int:
+        own = self._document.epsilon_budget
+        return institution.epsilon_budget if own is None else min(institution.epsilon_budget, micro(own))
+
+    def _open_ledger(self) -> CohortLedger:
+        return CohortLedger.open(self._document.epsilon_ledger, self._document.patients)
+
+    def _randomness(self, round_number: int) -> Randomness:
+        secret = self._document.randomness_secret
+        if secret is None:
+            return Randomness.system()
+        return Randomness.derived(
+            secret.read_bytes(), f"{self._document.randomness_label}|round {round_number}"
+        )
+
+    def _model(self, values: Arrays) -> ChestModel:
+        model = build_model(self._study.model, seed=0)
+        load_parameters(model, values)
+        restrict(model, self._study.trainable)
+        return model
+
+    def _dataset(self, patients: tuple[str, ...]) -> ChestDataset:
+        cohort = read_chexpert(self._document.data, "train", views=self._study.views).select_patients(
+            patients
+        )
+        return load_dataset(
+            cohort,
+            size=self._study.model.image_size,
+            cache_dir=self._document.cache,
+            label_names=self._study.labels,
+            policies=self._study.uncertainty,
+        )
+
+    def _run_steps(
+        self,
+        model: ChestModel,
+        data: ChestDataset,
+        dp: DpConstants | None,
+        random: Randomness,
+        round_number: int,
+    ) -> None:
+        def report(step: int) -> None:
+            self._progress.report("step", round=round_number, step=step, steps=self._study.steps)
+
+        study = self._study
+        objective = objective_named(study.objective, private=dp is not None)
+        if dp is not None:
+            train_privately(model, data, dp, study.optimisation, objective, random, on_step=report)
+        else:
+            train_plainly(
+                model,
+                data,
+                study.optimisation,
+                objective,
+                steps=study.steps,
+                batch=study.batch,
+                random=random,
+                on_step=report,
+            )
+
+
+def _json_number(value: float | None) -> str:
+    return "null" if value is None or math.isnan(value) else repr(value)

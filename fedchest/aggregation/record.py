@@ -1,0 +1,44 @@
+"""The record of a round: which bytes went into the proposal and why others did not. Its hash is on chain."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from fedchest.errors import StoreError
+
+
+@dataclass(frozen=True)
+class RecordEntry:
+    """One member's part: the artifacts received (hex SHA-256, None where none came) and what became of them.
+
+    `num_examples` is the weight that the reply claimed; `reason` is 0 for an accepted update, else a refusal's code.
+    """
+
+    institution: int
+    reason: int
+    sealed: str | None
+    manifest: str | None
+    num_examples: int | None
+
+
+@dataclass(frozen=True)
+class RoundRecord:
+    """What the coordinator proposes for a round, in the order of the members' numbers; hashes are hex SHA-256."""
+
+    round: int
+    base_model: str
+    new_model: str
+    entries: tuple[RecordEntry, ...]
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON: sorted keys, no spaces, UTF-8."""
+        return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "RoundRecord":
+        """Parse `to_bytes` output. Raises StoreError when it is not a round's record."""
+        try:
+            fields = json.loads(content)
+            entries = tuple(RecordEntry(**entry) for entry in fields.pop("entries"))
+            return cls(**fields, entries=entries)
+        except (ValueError, TypeError, KeyError, AttributeError):
+            raise StoreError("A round's record in the artifact store is not of the agreed form.") from None

@@ -1,0 +1,42 @@
+"""The `fedchest` command: mounts the groups and turns a foreseeable fault into one sentence and exit status 2."""
+
+import sys
+
+import click
+
+from fedchest.errors import FedChestError
+from fedchest.runtime import prepare
+
+prepare()
+
+from fedchest.cli.audit import audit  # noqa: E402  (frameworks must be quiet before they are imported)
+from fedchest.cli.data import data  # noqa: E402
+from fedchest.cli.simulate import demo, simulate  # noqa: E402
+
+FAULT, INTERRUPTED = 2, 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package_name="fedchest")
+def fedchest() -> None:
+    """Federated, differentially private chest-radiograph classification with an on-chain audit trail."""
+
+
+for command in (simulate, demo, data, audit):
+    fedchest.add_command(command)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    try:
+        status = fedchest.main(standalone_mode=False)
+    except FedChestError as error:
+        click.echo(f"fedchest: {error}", err=True)
+        status = FAULT
+    except click.ClickException as error:
+        error.show()
+        status = FAULT
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("fedchest: interrupted; finished rounds are kept (--resume goes on).", err=True)
+        status = INTERRUPTED
+    sys.exit(status or 0)

@@ -1,0 +1,224 @@
+"""The configuration of a run: one typed tree, read from TOML and the command line, checked before any work."""
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from fedchest.data.labels import COMPETITION, DEFAULT_POLICIES, OBSERVATIONS, UncertaintyPolicy
+from fedchest.data.partition import PartitionScheme
+from fedchest.errors import ConfigError
+from fedchest.learning.optimisation import Optimisation
+from fedchest.models.parameters import Trainable
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataSettings(_Section):
+    """Which images and labels the study uses."""
+
+    data: Path = Field(description="CheXpert folder: CheXpert-v1.0 or -small, or the folder above it")
+    views: Literal["frontal", "lateral", "all"] = Field("frontal", description="views that are used")
+    labels: Literal["competition", "all"] = Field(
+        "competition", description="the 5 tasks or all 14 observations"
+    )
+    uncertainty: dict[str, UncertaintyPolicy] = Field(
+        default_factory=dict,
+        description="policy per label, as LABEL=u-ignore|u-zeros|u-ones; else the best known",
+    )
+    image_size: int = Field(64, ge=32, le=1024, description="side of the square image, pixels")
+    cache: Path | None = Field(None, description="folder of the decoded images; default: inside the run")
+
+    def label_names(self) -> tuple[str, ...]:
+        """The observations that the model predicts, in CheXpert's order."""
+        return COMPETITION if self.labels == "competition" else OBSERVATIONS
+
+    def policies(self) -> dict[str, UncertaintyPolicy]:
+        """The uncertainty policy of every predicted label."""
+        return {name: self.uncertainty.get(name, DEFAULT_POLICIES[name]) for name in self.label_names()}
+
+    @model_validator(mode="after")
+    def _known_labels(self) -> "DataSettings":
+        unknown = set(self.uncertainty) - set(self.label_names())
+        if unknown:
+            raise ValueError(f"uncertainty names {sorted(unknown)}, allowed are {list(self.label_names())}")
+        return self
+
+
+class PartitionSettings(_Section):
+    """How the patients are divided among hospitals."""
+
+    institutions: int = Field(
+        4, ge=1, le=1000, description="number of hospitals; 4 is the fewest to survive one fault"
+    )
+    partition: PartitionScheme = Field(PartitionScheme.IID, description="how patients are divided")
+    alpha: float = Field(0.3, gt=0, description="Dirichlet concentration (dirichlet and quantity)")
+    local_validation: float = Field(
+        0.1, ge=0, lt=1, description="share of a hospital's patients kept for its own check"
+    )
+
+
+class ModelSettings(_Section):
+    """The encoder and where its first weights come from."""
+
+    encoder: str = Field("xception-nano", description="xception-nano or a timm model's name")
+    weights: Path | None = Field(None, description="initial weights (safetensors or a torch state dict)")
+    timm_pretrained: bool = Field(
+        False, description="start from timm's published weights (needs the network)"
+    )
+    pretrain_images: int = Field(0, ge=0, description="pretrain on this many public rendered images first")
+    pretrain_epochs: int = Field(4, ge=1, description="epochs of that pretraining")
+
+
+class TrainingSettings(_Section):
+    """Local training; the same at every institution."""
+
+    rounds: int = Field(5, ge=1, description="rounds of the federation")
+    steps: int = Field(20, ge=1, description="local optimiser steps a round")
+    batch: int = Field(32, ge=1, description="images a step with DP off")
+    optimizer: Literal["sgd", "adam"] = Field("adam", description="local optimiser, reset each round")
+    learning_rate: float = Field(1e-3, gt=0, description="local learning rate")
+    momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum, or Adam's first moment")
+    trainable: Trainable = Field(Trainable.ALL, description="which parameters are trained")
+    objective: str = Field(
+        "bce+prototypes", description="loss by name; with dp on, one that bounds a patient"
+    )
+
+    def optimisation(self) -> Optimisation:
+        """The local optimiser's settings as the learner takes them."""
+        return Optimisation(self.optimizer, self.learning_rate, self.momentum)
+
+
+class PrivacySettings(_Section):
+    """Differential privacy; the unit is the patient."""
+
+    dp: bool = Field(True, description="train with DP-SGD")
+    epsilon: float = Field(
+        8.0, gt=0, description="epsilon of the whole study at delta, and each hospital's budget"
+    )
+    budget: float | None = Field(
+        None,
+        gt=0,
+        description="most that a hospital's patients may ever spend, earlier runs included; default: epsilon",
+    )
+    delta: float = Field(1e-5, gt=0, lt=0.01, description="delta; below one over the number of patients")
+    sampling_rate: float = Field(
+        0.1, gt=0, le=1, description="probability that a patient takes part in a step"
+    )
+    clipping_norm: float = Field(1.0, gt=0, description="bound of one patient's gradient, L2")
+    images_per_patient: int = Field(2, ge=1, description="images of one patient that a step may use")
+    epsilon_ledger: Path | None = Field(
+        None,
+        description="folder of the cohorts' epsilon files; default: .fedchest-epsilon in the data folder",
+    )
+    reproducible_noise: bool = Field(
+        False,
+        description="derive noise from the seed: for rendered cohorts only, the guarantee is then only accounted",
+    )
+
+
+class ProtectionSettings(_Section):
+    """The update's bound and the public size of an institution."""
+
+    norm_bound: float = Field(20.0, gt=0, description="bound of an update's L2 norm")
+    patients_per_weight_unit: int = Field(
+        50, ge=1, description="patients that one unit of weight class stands for"
+    )
+
+
+class ChainSettings(_Section):
+    """The chain that holds the record."""
+
+    chain: Literal["anvil", "ganache"] = Field("anvil", description="local chain that is started for the run")
+    rpc: str | None = Field(None, description="use the chain at this JSON-RPC address instead")
+    chain_port: int | None = Field(
+        None, ge=1, le=65535, description="port of the local chain; default: a free one"
+    )
+    submission_seconds: int = Field(3600, ge=1, description="time for training and submitting, a round")
+    attestation_seconds: int = Field(600, ge=1, description="time for attesting, a round")
+    minimum_accepted: int = Field(1, ge=1, description="fewest accepted updates that make a model")
+    cohort_size: int = Field(0, ge=0, description="institutions drawn for a round; 0: all")
+    crash_only: bool = Field(False, description="simple majority: not Byzantine-safe, and reports say so")
+
+
+class RunSettings(_Section):
+    """How and where the run is executed."""
+
+    seed: int = Field(0, ge=0, description="seed of partition, initial model and order")
+    engine: Literal["in-process", "simulation", "deployment"] = Field(
+        "in-process",
+        description="one process, Flower's simulation engine, or real SuperLink and SuperNodes over TLS",
+    )
+    workers: int = Field(
+        2, ge=1, description="institutions that train at the same time (in-process, simulation)"
+    )
+    local_baselines: bool = Field(
+        False, description="also train each hospital alone; charges its patients' epsilon"
+    )
+    out: Path | None = Field(None, description="run directory; default: runs/<time>")
+
+
+class Settings(_Section):
+    """Everything that decides a run."""
+
+    data: DataSettings
+    partition: PartitionSettings = PartitionSettings()
+    model: ModelSettings = ModelSettings()
+    training: TrainingSettings = TrainingSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    protection: ProtectionSettings = ProtectionSettings()
+    chain: ChainSettings = ChainSettings()
+    run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _agree(self) -> "Settings":
+        if self.model.timm_pretrained and self.model.weights is not None:
+            raise ValueError("model.timm_pretrained and model.weights exclude each other")
+        if self.chain.cohort_size > self.partition.institutions:
+            raise ValueError(
+                f"chain.cohort_size = {self.chain.cohort_size}: allowed is at most partition.institutions"
+                f" = {self.partition.institutions}"
+            )
+        return self
+
+
+def read_settings(file: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """The settings of `file` (TOML, one table a section) with `overrides` laid over them.
+
+    Raises ConfigError naming the key, the value and what is allowed.
+    """
+    tree = _read_toml(file) if file is not None else {}
+    for section, values in overrides.items():
+        tree[section] = {**tree.get(section, {}), **values}
+    try:
+        return Settings.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(describe(error)) from None
+
+
+def describe(error: ValidationError) -> str:
+    """One line a fault: the key, the value given, and what is allowed."""
+    return "; ".join(_describe_one(dict(fault)) for fault in error.errors())
+
+
+def _describe_one(fault: dict[str, Any]) -> str:
+    key = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "missing":
+        return f"{key} is required" + (" (--data FOLDER)" if key.startswith("data") else "")
+    if fault["type"] == "extra_forbidden":
+        return f"{key} is not a setting (fedchest simulate --help lists them)"
+    message = str(fault["msg"]).removeprefix("Value error, ")
+    return f"{key} = {fault['input']!r}: {message[0].lower()}{message[1:]}" if key else message
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file} does not exist.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}.") from None

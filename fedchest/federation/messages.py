@@ -1,0 +1,142 @@
+"""What travels between the server and an institution: one named schema a message, never a loose record."""
+
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
+
+from fedchest.refusals import Reason, Refused
+
+IDENTIFY, ATTEST = "query.identify", "query.attest"
+_BYTES, _FACTS, _METRICS = "bytes", "facts", "metrics"
+_Fact = TypeVar("_Fact", int, bytes)
+
+
+@dataclass(frozen=True)
+class IdentifyRequest:
+    """Asks a node which institution it is; it signs `nonce` (32 bytes) with its wallet."""
+
+    nonce: bytes
+
+    def to_record(self) -> RecordDict:
+        """As Flower content."""
+        return RecordDict({_FACTS: ConfigRecord({"nonce": self.nonce})})
+
+    @classmethod
+    def from_record(cls, record: RecordDict) -> "IdentifyRequest":
+        """From Flower content. Raises Refused(MALFORMED)."""
+        return cls(_fact(record, "nonce", bytes))
+
+
+@dataclass(frozen=True)
+class IdentifyReply:
+    """The signature (65 bytes) over the nonce; the address is recovered from it, never taken on trust."""
+
+    signature: bytes
+
+    def to_record(self) -> RecordDict:
+        """As Flower content."""
+        return RecordDict({_FACTS: ConfigRecord({"signature": self.signature})})
+
+    @classmethod
+    def from_record(cls, record: RecordDict) -> "IdentifyReply":
+        """From Flower content. Raises Refused(MALFORMED)."""
+        return cls(_fact(record, "signature", bytes))
+
+
+@dataclass(frozen=True)
+class ModelMessage:
+    """A model's canonical bytes for `round`: the base to train from, or the proposal to attest."""
+
+    round: int
+    model: bytes
+
+    def to_record(self) -> RecordDict:
+        """As Flower content."""
+        return RecordDict({_BYTES: _pack(model=self.model), _FACTS: ConfigRecord({"round": self.round})})
+
+    @classmethod
+    def from_record(cls, record: RecordDict) -> "ModelMessage":
+        """From Flower content. Raises Refused(MALFORMED)."""
+        return cls(round=_fact(record, "round", int), model=_unpack(record, "model"))
+
+
+@dataclass(frozen=True)
+class UpdateReply:
+    """The sealed update, its manifest, and the weight that Flower's convention calls num-examples."""
+
+    sealed: bytes
+    manifest: bytes
+    num_examples: int
+
+    def to_record(self) -> RecordDict:
+        """As Flower content."""
+        return RecordDict(
+            {
+                _BYTES: _pack(sealed=self.sealed, manifest=self.manifest),
+                _METRICS: MetricRecord({"num-examples": self.num_examples}),
+            }
+        )
+
+    @classmethod
+    def from_record(cls, record: RecordDict) -> "UpdateReply":
+        """From Flower content. Raises Refused: MALFORMED, or the reason that the institution itself gives."""
+        _raise_reported_refusal(record)
+        metrics = record.metric_records.get(_METRICS)
+        examples = metrics.get("num-examples") if metrics is not None else None
+        if not isinstance(examples, int):
+            raise Refused(Reason.MALFORMED)
+        return cls(_unpack(record, "sealed"), _unpack(record, "manifest"), examples)
+
+
+@dataclass(frozen=True)
+class AttestReply:
+    """Whether the institution's attestation, written on chain by its own wallet, agreed with the proposal."""
+
+    agrees: bool
+
+    def to_record(self) -> RecordDict:
+        """As Flower content."""
+        return RecordDict({_FACTS: ConfigRecord({"agrees": self.agrees})})
+
+
+def refusal_record(reason: Reason) -> RecordDict:
+    """The answer of an institution that declines: the reason's code alone, no text."""
+    return RecordDict({_FACTS: ConfigRecord({"refused": int(reason)})})
+
+
+def _raise_reported_refusal(record: RecordDict) -> None:
+    facts = record.config_records.get(_FACTS)
+    if facts is None or "refused" not in facts:
+        return
+    code = facts["refused"]
+    if not isinstance(code, int) or code not in {reason.value for reason in Reason}:
+        raise Refused(Reason.MALFORMED)
+    raise Refused(Reason(code))
+
+
+def _fact(record: RecordDict, key: str, kind: type[_Fact]) -> _Fact:
+    facts = record.config_records.get(_FACTS)
+    value = facts.get(key) if facts is not None else None
+    if not isinstance(value, kind):
+        raise Refused(Reason.MALFORMED)
+    return value
+
+
+def _pack(**parts: bytes) -> ArrayRecord:
+    return ArrayRecord({name: Array(np.frombuffer(part, dtype=np.uint8)) for name, part in parts.items()})
+
+
+def _unpack(record: RecordDict, name: str) -> bytes:
+    arrays = record.array_records.get(_BYTES)
+    array = arrays.get(name) if arrays is not None else None
+    if array is None:
+        raise Refused(Reason.MALFORMED)
+    try:
+        values = array.numpy()
+    except (ValueError, TypeError, EOFError, OSError):
+        raise Refused(Reason.MALFORMED) from None
+    if values.dtype != np.uint8 or values.ndim != 1:
+        raise Refused(Reason.MALFORMED)
+    return values.tobytes()

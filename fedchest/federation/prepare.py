@@ -1,0 +1,190 @@
+"""Making a run directory: divide the patients, give every party its folder, make the initial model."""
+
+import hashlib
+import secrets
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from fedchest.accounting.prv import noise_multiplier_for
+from fedchest.data.chexpert import chexpert_folder, read_chexpert
+from fedchest.data.cohort import Cohort, distinct_patients
+from fedchest.data.partition import hold_out, partition_patients
+from fedchest.errors import ConfigError
+from fedchest.federation.config import Settings
+from fedchest.federation.directory import (
+    COORDINATOR,
+    SEALING_KEY,
+    SITE,
+    STUDY,
+    WALLET,
+    CoordinatorDocument,
+    RunDirectory,
+    SiteDocument,
+    write_document,
+)
+from fedchest.federation.initial import InitialModel, make_initial_model
+from fedchest.federation.study import Study, StudyPrivacy, weight_class_of
+from fedchest.files import write_atomically
+from fedchest.learning.objectives import objective_named
+from fedchest.ledger.wallet import Wallet
+from fedchest.models.chest import ModelConfig
+from fedchest.protection.keys import create_sealing_key, encode_public_key, write_secret
+
+EPSILON_FOLDER = ".fedchest-epsilon"
+SIMULATION_SECRET = "simulation.secret"
+
+
+@dataclass(frozen=True)
+class SimulatedRandomness:
+    """Where a simulated hospital's noise comes from: an owner-only secret, and a name that no other run has."""
+
+    secret: Path
+    run: str
+
+
+@dataclass(frozen=True)
+class PreparedRun:
+    """A directory whose parties only need a chain: the rules, the first model, and each institution's public size."""
+
+    directory: RunDirectory
+    study: Study
+    initial: InitialModel
+    weight_classes: tuple[int, ...]
+
+
+def prepare(settings: Settings, root: Path) -> PreparedRun:
+    """Check everything that can be known before training and lay out the run below `root`.
+
+    Raises ConfigError, DataError and StoreError.
+    """
+    if root.exists() and any(root.iterdir()):
+        raise ConfigError(f"run.out = {root}: the folder exists and is not empty (--resume continues a run).")
+    objective_named(settings.training.objective, private=settings.privacy.dp)
+    cohorts = _divide(settings)
+    directory = RunDirectory(root)
+    keys = [create_sealing_key(folder / SEALING_KEY) for folder in (directory.coordinator, directory.auditor)]
+    study = _study(settings, *keys)
+    initial = make_initial_model(settings, study)
+    directory.artifacts.put(initial.model)
+    directory.artifacts.put(initial.provenance)
+    _lay_out_coordinator(settings, directory)
+    randomness = _randomness(settings, directory)
+    for index, cohort in enumerate(cohorts):
+        _lay_out_institution(settings, directory, index, cohort, randomness)
+    for folder in [directory.root, *directory.parties()]:
+        write_atomically(folder / STUDY, study.to_bytes())
+    write_document(directory.settings, settings)
+    unit = study.patients_per_weight_unit
+    sizes = tuple(weight_class_of(len(distinct_patients(cohort)), unit) for cohort in cohorts)
+    return PreparedRun(directory, study, initial, sizes)
+
+
+def _divide(settings: Settings) -> tuple[Cohort, ...]:
+    cohort = read_chexpert(settings.data.data, "train", views=settings.data.views)
+    partition = settings.partition
+    return partition_patients(
+        cohort, partition.institutions, partition.partition, alpha=partition.alpha, seed=settings.run.seed
+    )
+
+
+def _study(settings: Settings, coordinator: X25519PrivateKey, auditor: X25519PrivateKey) -> Study:
+    training = settings.training
+    return Study(
+        name="fedchest",
+        labels=settings.data.label_names(),
+        uncertainty=settings.data.policies(),
+        views=settings.data.views,
+        model=ModelConfig(
+            label_names=settings.data.label_names(),
+            encoder=settings.model.encoder,
+            image_size=settings.data.image_size,
+        ),
+        trainable=training.trainable,
+        objective=training.objective,
+        optimisation=training.optimisation(),
+        rounds=training.rounds,
+        steps=training.steps,
+        batch=training.batch,
+        privacy=_privacy(settings),
+        norm_bound=settings.protection.norm_bound,
+        patients_per_weight_unit=settings.protection.patients_per_weight_unit,
+        coordinator_key=encode_public_key(coordinator.public_key()),
+        auditor_key=encode_public_key(auditor.public_key()),
+    )
+
+
+def _privacy(settings: Settings) -> StudyPrivacy | None:
+    privacy = settings.privacy
+    if not privacy.dp:
+        return None
+    steps = settings.training.rounds * settings.training.steps
+    return StudyPrivacy(
+        epsilon=privacy.epsilon,
+        delta=privacy.delta,
+        sampling_rate=privacy.sampling_rate,
+        noise_multiplier=noise_multiplier_for(privacy.epsilon, privacy.delta, privacy.sampling_rate, steps),
+        clipping_norm=privacy.clipping_norm,
+        images_per_patient=privacy.images_per_patient,
+    )
+
+
+def _lay_out_coordinator(settings: Settings, directory: RunDirectory) -> None:
+    Wallet.create(directory.coordinator / WALLET)
+    document = CoordinatorDocument(
+        evaluation_data=settings.data.data if _has_public_set(settings) else None,
+        cache=settings.data.cache or directory.cache,
+        artifacts=directory.artifacts.directory,
+        submission_seconds=settings.chain.submission_seconds,
+        attestation_seconds=settings.chain.attestation_seconds,
+    )
+    write_document(directory.coordinator / COORDINATOR, document)
+
+
+def _lay_out_institution(
+    settings: Settings, directory: RunDirectory, index: int, cohort: Cohort, randomness: SimulatedRandomness
+) -> None:
+    folder = directory.institution(index)
+    Wallet.create(folder / WALLET)
+    training, validation = _split(settings, cohort)
+    document = SiteDocument(
+        name=f"hospital {index + 1}",
+        data=settings.data.data,
+        patients=distinct_patients(training),
+        validation_patients=() if validation is None else distinct_patients(validation),
+        cache=settings.data.cache or directory.cache,
+        epsilon_ledger=_epsilon_folder(settings),
+        epsilon_budget=settings.privacy.budget or settings.privacy.epsilon,
+        artifacts=directory.artifacts.directory,
+        randomness_secret=randomness.secret,
+        randomness_label=f"{randomness.run}|institution {index}",
+    )
+    write_document(folder / SITE, document)
+
+
+def _split(settings: Settings, cohort: Cohort) -> tuple[Cohort, Cohort | None]:
+    fraction = settings.partition.local_validation
+    if fraction == 0 or len(distinct_patients(cohort)) < 2:
+        return cohort, None
+    return hold_out(cohort, fraction, settings.run.seed)
+
+
+def _has_public_set(settings: Settings) -> bool:
+    return (chexpert_folder(settings.data.data) / "valid.csv").exists()
+
+
+def _epsilon_folder(settings: Settings) -> Path:
+    return settings.privacy.epsilon_ledger or chexpert_folder(settings.data.data) / EPSILON_FOLDER
+
+
+def _randomness(settings: Settings, directory: RunDirectory) -> SimulatedRandomness:
+    """A secret that stays with the epsilon files, outside the run; from the seed only where that was asked for."""
+    if settings.privacy.reproducible_noise:
+        secret = directory.root / SIMULATION_SECRET
+        write_secret(secret, hashlib.sha256(f"fedchest seed {settings.run.seed}".encode()).digest())
+        return SimulatedRandomness(secret, f"seed {settings.run.seed}")
+    secret = _epsilon_folder(settings) / SIMULATION_SECRET
+    if not secret.exists():
+        write_secret(secret, secrets.token_bytes(32))
+    return SimulatedRandomness(secret, secrets.token_hex(16))

@@ -1,0 +1,196 @@
+"""What a run came to: the figures of each round, from the chain, the artifact store and the public evaluation."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from fedchest.aggregation.record import RoundRecord
+from fedchest.federation.directory import ROUNDS, RunDirectory, read_document, read_json
+from fedchest.federation.study import Study
+from fedchest.files import write_atomically
+from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.records import Event, Phase, RoundState
+
+MICRO = 1_000_000
+
+
+class _Figures(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RoundFigures(_Figures):
+    """One settled round. Epsilon by institution number is cumulative at the study's delta; None before any spend.
+
+    `sent_bytes` is what travelled between server and institutions, `stored_bytes` what the round added to the
+    artifact store. `mean_auroc` is None where nothing was measured.
+    """
+
+    round: int
+    finalized: bool
+    model: str
+    mean_auroc: float | None
+    auroc: dict[str, float | None] | None
+    epsilon: dict[int, float]
+    accepted: list[int]
+    refused: dict[int, int]
+    sent_bytes: int
+    stored_bytes: int
+    gas: int
+    seconds: float | None
+
+
+class InstitutionFigures(_Figures):
+    """One hospital at the end: its public facts, and its local-only model on the public set where that was trained."""
+
+    name: str
+    wallet: str
+    weight_class: int
+    epsilon: float
+    budget: float
+    credits: int
+    local_only_auroc: float | None
+
+
+class Results(_Figures):
+    """Everything that `results.json` holds."""
+
+    study: str
+    dp: bool
+    delta: float | None
+    reproducible_noise: bool
+    crash_only: bool
+    initial_model: str
+    initial_auroc: float | None
+    rounds: list[RoundFigures]
+    institutions: list[InstitutionFigures]
+    chain: dict[str, Any]
+
+    @property
+    def all_finalized(self) -> bool:
+        """Whether every round that was opened was finalized."""
+        return bool(self.rounds) and all(figures.finalized for figures in self.rounds)
+
+
+def collect(
+    directory: RunDirectory,
+    study: Study,
+    ledger: LedgerClient,
+    *,
+    reproducible_noise: bool,
+    local_only: Mapping[int, float | None],
+) -> Results:
+    """Gather the figures of every round so far. Raises StoreError when an artifact is missing."""
+    events = ledger.events()
+    notes = {note["finalized_rounds"]: note for note in read_json(directory.coordinator / ROUNDS)}
+    head = ledger.head()
+    return Results(
+        study=study.digest().hex(),
+        dp=study.privacy is not None,
+        delta=None if study.privacy is None else study.privacy.delta,
+        reproducible_noise=reproducible_noise,
+        crash_only=ledger.rules().crash_only,
+        initial_model=ledger.round(1).base_model.hex(),
+        initial_auroc=notes.get(0, {}).get("mean_auroc"),
+        rounds=_rounds(directory, ledger, events, notes),
+        institutions=_institutions(ledger, local_only),
+        chain={
+            "chain_id": ledger.chain_id,
+            "contract": ledger.address,
+            "height": head[0],
+            "head": head[1].hex(),
+        },
+    )
+
+
+def write_results(directory: RunDirectory, results: Results) -> None:
+    """Write `results.json`."""
+    write_atomically(directory.results, (results.model_dump_json(indent=1) + "\n").encode())
+
+
+def read_results(directory: RunDirectory) -> Results:
+    """Read `results.json`. Raises StoreError when it is absent or damaged."""
+    return read_document(directory.results, Results)
+
+
+def _rounds(
+    directory: RunDirectory,
+    ledger: LedgerClient,
+    events: Sequence[Event],
+    notes: Mapping[int, Mapping[str, Any]],
+) -> list[RoundFigures]:
+    figures: list[RoundFigures] = []
+    epsilon: dict[int, float] = {}
+    finalized = 0
+    for number in range(1, ledger.current_round() + 1):
+        state = ledger.round(number)
+        own = [event for event in events if event.round == number]
+        epsilon = epsilon | {i: part.epsilon / MICRO for i, part in ledger.submissions(number).items()}
+        settled = state.phase is Phase.FINALIZED
+        finalized += settled
+        note = notes.get(finalized, {}) if settled else {}
+        sizes = _sizes(directory, state)
+        figures.append(
+            RoundFigures(
+                round=number,
+                finalized=settled,
+                model=(state.new_model if settled else state.base_model).hex(),
+                mean_auroc=note.get("mean_auroc"),
+                auroc=note.get("auroc"),
+                epsilon=epsilon,
+                accepted=list(ledger.accepted(number)),
+                refused={
+                    e.institution: _reason(e)
+                    for e in own
+                    if e.name == "UpdateRefused" and e.institution is not None
+                },
+                sent_bytes=sizes.sent,
+                stored_bytes=sizes.stored,
+                gas=sum({event.transaction: event.gas for event in own}.values()),
+                seconds=note.get("seconds"),
+            )
+        )
+    return figures
+
+
+class _Sizes(NamedTuple):
+    sent: int
+    stored: int
+
+
+def _sizes(directory: RunDirectory, state: RoundState) -> _Sizes:
+    """Bytes sent: the base model and the proposal to each member, the replies back. Stored: replies, model, record."""
+    store = directory.artifacts
+    sent = store.path(state.base_model).stat().st_size * state.members
+    if state.new_model == bytes(32):
+        return _Sizes(sent, 0)
+    record_bytes = store.get(state.record)
+    received = [
+        store.path(bytes.fromhex(digest)).stat().st_size
+        for entry in RoundRecord.from_bytes(record_bytes).entries
+        for digest in (entry.sealed, entry.manifest)
+        if digest is not None
+    ]
+    model = store.path(state.new_model).stat().st_size
+    return _Sizes(sent + model * state.members + sum(received), sum(received) + model + len(record_bytes))
+
+
+def _institutions(ledger: LedgerClient, local_only: Mapping[int, float | None]) -> list[InstitutionFigures]:
+    return [
+        InstitutionFigures(
+            name=f"hospital {institution.id + 1}",
+            wallet=institution.wallet,
+            weight_class=institution.weight_class,
+            epsilon=institution.epsilon_spent / MICRO,
+            budget=institution.epsilon_budget / MICRO,
+            credits=institution.credits,
+            local_only_auroc=local_only.get(institution.id),
+        )
+        for institution in ledger.institutions()
+    ]
+
+
+def _reason(event: Event) -> int:
+    reason = event.values["reason"]
+    assert isinstance(reason, int)
+    return reason

@@ -1,0 +1,80 @@
+"""Running a prepared directory: start the chain, deploy or find the contract, run the rounds, stop the chain."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+
+from fedchest.accounting.prv import micro
+from fedchest.federation.config import Settings
+from fedchest.federation.directory import (
+    CONNECTION,
+    JOURNAL,
+    WALLET,
+    Connection,
+    RunDirectory,
+    read_document,
+    write_document,
+)
+from fedchest.federation.engines.in_process import run_in_process
+from fedchest.federation.prepare import PreparedRun
+from fedchest.ledger.chain import LocalChain
+from fedchest.ledger.client import LedgerClient, deploy
+from fedchest.ledger.journal import Journal
+from fedchest.ledger.records import Rules
+from fedchest.ledger.rpc import connect as connect_rpc
+from fedchest.ledger.wallet import Wallet
+
+Engine = Callable[[RunDirectory, Settings], None]
+
+ENGINES: dict[str, Engine] = {
+    "in-process": lambda directory, settings: run_in_process(directory, workers=settings.run.workers),
+}
+
+
+@contextmanager
+def chain_of(directory: RunDirectory, settings: Settings) -> Iterator[str]:
+    """The JSON-RPC address of the run's chain: the one that the settings name, or a local one while the block runs."""
+    if settings.chain.rpc is not None:
+        yield settings.chain.rpc
+        return
+    with LocalChain(directory.chain, engine=settings.chain.chain, port=settings.chain.chain_port) as chain:
+        yield chain.rpc_url
+
+
+def found_study(prepared: PreparedRun, settings: Settings, rpc_url: str) -> None:
+    """Deploy the contract, register the institutions and write every party's connection."""
+    directory, study = prepared.directory, prepared.study
+    wallet = Wallet.load(directory.coordinator / WALLET)
+    chain = settings.chain
+    rules = Rules(
+        study=study.digest(),
+        submission_seconds=chain.submission_seconds,
+        attestation_seconds=chain.attestation_seconds,
+        cohort_size=chain.cohort_size,
+        minimum_accepted=chain.minimum_accepted,
+        crash_only=chain.crash_only,
+    )
+    initial = prepared.initial
+    chain_id = connect_rpc(rpc_url).eth.chain_id
+    address = deploy(
+        rpc_url, wallet, rules, sha256(initial.model).digest(), sha256(initial.provenance).digest()
+    )
+    ledger = LedgerClient(
+        rpc_url, address, wallet=wallet, journal=Journal(directory.coordinator / JOURNAL), chain_id=chain_id
+    )
+    budget = micro(settings.privacy.budget or settings.privacy.epsilon)
+    for folder, weight_class in zip(directory.institutions(), prepared.weight_classes, strict=True):
+        ledger.register_institution(Wallet.load(folder / WALLET).address, weight_class, budget)
+    connect(directory, Connection(rpc_url=rpc_url, chain_id=chain_id, contract=address))
+
+
+def reconnect(directory: RunDirectory, rpc_url: str) -> None:
+    """Point every party at the chain's present address; chain id and contract stay those that were pinned."""
+    pinned = read_document(directory.coordinator / CONNECTION, Connection)
+    connect(directory, pinned.model_copy(update={"rpc_url": rpc_url}))
+
+
+def connect(directory: RunDirectory, connection: Connection) -> None:
+    """Write the connection into every party's folder."""
+    for folder in directory.parties():
+        write_document(folder / CONNECTION, connection)

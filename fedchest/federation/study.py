@@ -1,0 +1,80 @@
+"""The study: the rules that every party pins by hash before the first round."""
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from fedchest.data.labels import UncertaintyPolicy
+from fedchest.learning.dp import DpConstants
+from fedchest.learning.optimisation import Optimisation
+from fedchest.models.chest import ModelConfig
+from fedchest.models.parameters import Trainable
+
+
+class StudyPrivacy(BaseModel):
+    """The DP constants that every institution shares; none of them follows from a hospital's own count."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    epsilon: float = Field(gt=0)
+    delta: float = Field(gt=0, lt=1)
+    sampling_rate: float = Field(gt=0, le=1)
+    noise_multiplier: float = Field(gt=0)
+    clipping_norm: float = Field(gt=0)
+    images_per_patient: int = Field(ge=1)
+
+
+class Study(BaseModel):
+    """One training under fixed rules. Its canonical JSON is hashed, and the hash is on chain and in every folder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    labels: tuple[str, ...]
+    uncertainty: dict[str, UncertaintyPolicy]
+    views: Literal["frontal", "lateral", "all"]
+    model: ModelConfig
+    trainable: Trainable
+    objective: str
+    optimisation: Optimisation
+    rounds: int = Field(ge=1)
+    steps: int = Field(ge=1)
+    batch: int = Field(ge=1)
+    privacy: StudyPrivacy | None
+    norm_bound: float = Field(gt=0)
+    patients_per_weight_unit: int = Field(ge=1)
+    coordinator_key: str
+    auditor_key: str
+
+    def to_bytes(self) -> bytes:
+        """Canonical JSON: sorted keys, no spaces, UTF-8."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode()
+
+    def digest(self) -> bytes:
+        """SHA-256 of the canonical JSON (32 bytes)."""
+        return hashlib.sha256(self.to_bytes()).digest()
+
+    def dp_constants(self, weight_class: int) -> DpConstants | None:
+        """The constants of one round at an institution of `weight_class`; None with DP off.
+
+        The divisor of the summed gradient is the number of patients expected in a draw from the public size
+        that the weight class stands for, so it gives nothing of the hospital's own count away.
+        """
+        if self.privacy is None:
+            return None
+        return DpConstants(
+            sampling_rate=self.privacy.sampling_rate,
+            noise_multiplier=self.privacy.noise_multiplier,
+            clipping_norm=self.privacy.clipping_norm,
+            steps=self.steps,
+            images_per_patient=self.privacy.images_per_patient,
+            delta=self.privacy.delta,
+            expected_patients=self.privacy.sampling_rate * weight_class * self.patients_per_weight_unit,
+        )
+
+
+def weight_class_of(patients: int, patients_per_unit: int) -> int:
+    """The public weight class (1 to 65,535) of a cohort of `patients`: its size in rounded units."""
+    return min(max(round(patients / patients_per_unit), 1), 2**16 - 1)

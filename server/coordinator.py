@@ -1,0 +1,236 @@
+"""The coordinator's part of a round: open it, check what arrives, aggregate, propose, settle."""
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from flwr.app import ArrayRecord
+
+from fedchest.aggregation.check import check_update
+from fedchest.aggregation.fedavg import next_model
+from fedchest.aggregation.model import model_bytes, parse_model
+from fedchest.aggregation.record import RecordEntry, RoundRecord
+from fedchest.artifacts import ArtifactStore
+from fedchest.federation.directory import (
+    CONNECTION,
+    COORDINATOR,
+    JOURNAL,
+    SEALING_KEY,
+    STUDY,
+    WALLET,
+    Connection,
+    CoordinatorDocument,
+    read_document,
+    read_study,
+)
+from fedchest.federation.expectation import expectation
+from fedchest.federation.layout import update_layout
+from fedchest.federation.messages import ModelMessage, UpdateReply
+from fedchest.federation.progress import ProgressLog
+from fedchest.federation.study import Study
+from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.journal import Journal
+from fedchest.ledger.records import Institution, Phase, RoundState
+from fedchest.ledger.wallet import Wallet
+from fedchest.protection.codec import Codec, EncodedUpdate, Layout
+from fedchest.protection.keys import load_sealing_key
+from fedchest.protection.manifest import Manifest
+from fedchest.refusals import Reason, Refused
+from server.evaluation import PublicEvaluation
+
+_SETTLING_POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Received:
+    """What came of one member's reply: the opened update, or the reason why there is none."""
+
+    reply: UpdateReply | None
+    outcome: EncodedUpdate | Reason
+
+
+class Coordinator:
+    """The wiring of the coordinator, opened from its own folder."""
+
+    def __init__(
+        self,
+        document: CoordinatorDocument,
+        study: Study,
+        ledger: LedgerClient,
+        key: X25519PrivateKey,
+        folder: Path,
+    ) -> None:
+        self._document = document
+        self._key = key
+        self._evaluation = PublicEvaluation(document, study, folder)
+        self._progress = ProgressLog(folder)
+        self._opened_at = time.monotonic()
+        self.artifacts = ArtifactStore(document.artifacts)
+        self.study = study
+        self.ledger = ledger
+
+    @classmethod
+    def open(cls, folder: Path) -> "Coordinator":
+        """Open the coordinator's folder and check the chain. Raises StoreError, KeyFileError, ChainError."""
+        connection = read_document(folder / CONNECTION, Connection)
+        ledger = LedgerClient(
+            connection.rpc_url,
+            connection.contract,
+            wallet=Wallet.load(folder / WALLET),
+            journal=Journal(folder / JOURNAL),
+            chain_id=connection.chain_id,
+        )
+        document = read_document(folder / COORDINATOR, CoordinatorDocument)
+        return cls(
+            document, read_study(folder / STUDY), ledger, load_sealing_key(folder / SEALING_KEY), folder
+        )
+
+    @property
+    def reply_seconds(self) -> float:
+        """How long a reply of an institution is waited for."""
+        return self._document.submission_seconds
+
+    def rounds_left(self) -> int:
+        """Rounds that the study still has to finalize."""
+        return max(self.study.rounds - self._finalized_rounds(), 0)
+
+    def current_round(self) -> RoundState | None:
+        """The newest round on chain, or None before the first."""
+        number = self.ledger.current_round()
+        return self.ledger.round(number) if number else None
+
+    def members(self, state: RoundState) -> list[Institution]:
+        """The institutions that take part in the round, in order of their numbers."""
+        return [self.ledger.institution(member) for member in self.ledger.members(state.number)]
+
+    def open_round(self) -> RoundState:
+        """Open the next round on chain from the last finalized model."""
+        self._opened_at = time.monotonic()
+        state = self.ledger.round(self.ledger.open_round(self.study.digest()))
+        self._progress.report("opened", round=state.number, members=state.members)
+        return state
+
+    def training_message(self, state: RoundState) -> ModelMessage:
+        """The base model of the round, as it is distributed."""
+        return ModelMessage(state.number, self.artifacts.get(state.base_model))
+
+    def proposal_message(self, state: RoundState) -> ModelMessage:
+        """The proposed model of the round, as it is handed out to be attested."""
+        return ModelMessage(state.number, self.artifacts.get(state.new_model))
+
+    def close_round(self, state: RoundState, replies: Mapping[int, UpdateReply | Reason]) -> None:
+        """Check every member's reply, aggregate what holds and propose it; too few void the round.
+
+        `replies` holds by institution number what came; a member that is absent from it did not reply.
+        """
+        base = parse_model(self.artifacts.get(state.base_model))
+        layout = update_layout(self.study)
+        members = self.members(state)
+        received = {
+            member.id: self._receive(state, member, replies.get(member.id, Reason.NO_REPLY), layout)
+            for member in members
+        }
+        refusals = {i: part.outcome for i, part in received.items() if isinstance(part.outcome, Reason)}
+        for member, reason in refusals.items():
+            self._progress.report("refused", round=state.number, institution=member, reason=reason.name)
+        accepted = {
+            i: part.outcome for i, part in received.items() if isinstance(part.outcome, EncodedUpdate)
+        }
+        if len(accepted) < self.ledger.rules().minimum_accepted:
+            self.ledger.abandon(state.number, refusals)
+            return
+        weights = {member.id: member.weight_class for member in members}
+        model = next_model(base, accepted, weights, Codec(self.study.norm_bound))
+        digest = self.artifacts.put(model_bytes(model))
+        record = _record(state, digest, received)
+        self.ledger.propose(
+            state.number, digest, sorted(accepted), refusals, self.artifacts.put(record.to_bytes())
+        )
+        self._progress.report("proposed", round=state.number, accepted=len(accepted), refused=len(refusals))
+
+    def settle(self, state: RoundState) -> None:
+        """Wait for the quorum until the round's deadline; a round still undecided then is expired."""
+        while (state := self.ledger.round(state.number)).phase in (Phase.OPEN, Phase.PROPOSED):
+            if time.time() > state.deadline:
+                self.ledger.expire(state.number)
+            else:
+                time.sleep(_SETTLING_POLL_SECONDS)
+        self._progress.report("settled", round=state.number, finalized=state.phase is Phase.FINALIZED)
+
+    def abandon(self, state: RoundState) -> None:
+        """Void an open round that an earlier process left behind; its updates may be sealed again for the next."""
+        self.ledger.abandon(state.number, {})
+
+    def evaluate(self, server_round: int, arrays: ArrayRecord) -> None:
+        """Measure the finalized global model on the public set and note the figures; Flower calls it each round."""
+        head = self.ledger.global_model()
+        self._evaluation.note(
+            finalized_rounds=self._finalized_rounds(),
+            model=self.artifacts.get(head),
+            seconds=time.monotonic() - self._opened_at,
+        )
+
+    def _finalized_rounds(self) -> int:
+        rounds = range(1, self.ledger.current_round() + 1)
+        return sum(self.ledger.round(number).phase is Phase.FINALIZED for number in rounds)
+
+    def _receive(
+        self, state: RoundState, member: Institution, reply: UpdateReply | Reason, layout: Layout
+    ) -> Received:
+        if isinstance(reply, Reason):
+            return Received(None, reply)
+        if len(reply.sealed) > self._largest_reply(state):
+            return Received(None, Reason.MALFORMED)
+        self.artifacts.put(reply.sealed)
+        self.artifacts.put(reply.manifest)
+        try:
+            return Received(reply, self._check(state, member, reply, layout))
+        except Refused as refusal:
+            return Received(reply, refusal.reason)
+
+    def _check(
+        self, state: RoundState, member: Institution, reply: UpdateReply, layout: Layout
+    ) -> EncodedUpdate:
+        if reply.num_examples != member.weight_class:
+            raise Refused(Reason.WEIGHT_MISMATCH)
+        submission = self.ledger.submission(state.number, member.id)
+        if submission is None:
+            raise Refused(_why_not_committed(reply, member))
+        expected = expectation(self.study, self.ledger, state, member, layout)
+        return check_update(reply.sealed, reply.manifest, submission, expected, self._key)
+
+    def _largest_reply(self, state: RoundState) -> int:
+        """An update holds at most one int32 where the model holds a float32; the slack is for headers."""
+        return self.artifacts.path(state.base_model).stat().st_size * 2 + 65536
+
+
+def _record(state: RoundState, new_model: bytes, received: Mapping[int, Received]) -> RoundRecord:
+    return RoundRecord(
+        round=state.number,
+        base_model=state.base_model.hex(),
+        new_model=new_model.hex(),
+        entries=tuple(_entry(member, part) for member, part in sorted(received.items())),
+    )
+
+
+def _entry(member: int, part: Received) -> RecordEntry:
+    reply = part.reply
+    return RecordEntry(
+        institution=member,
+        reason=int(part.outcome) if isinstance(part.outcome, Reason) else 0,
+        sealed=None if reply is None else hashlib.sha256(reply.sealed).hexdigest(),
+        manifest=None if reply is None else hashlib.sha256(reply.manifest).hexdigest(),
+        num_examples=None if reply is None else reply.num_examples,
+    )
+
+
+def _why_not_committed(reply: UpdateReply, member: Institution) -> Reason:
+    """The contract refuses a spend above the budget, so such an update is never committed; say that it is why."""
+    try:
+        claimed = Manifest.from_bytes(reply.manifest).epsilon
+    except Refused:
+        return Reason.NOT_COMMITTED
+    return Reason.OVER_BUDGET if claimed > member.epsilon_budget else Reason.NOT_COMMITTED
