@@ -1,0 +1,83 @@
+"""Drawing primitives on square float32 maps. Coordinates u (right) and v (down) run from -1 to 1."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+
+Map = npt.NDArray[np.float32]
+Point = tuple[float, float]
+
+
+@lru_cache(maxsize=8)
+def grid(size: int) -> tuple[Map, Map]:
+    """The coordinates (u, v) of the pixel centres, each float32[size, size], read-only."""
+    axis = ((np.arange(size) + 0.5) / size * 2 - 1).astype(np.float32)
+    u, v = np.meshgrid(axis, axis)
+    u.flags.writeable = v.flags.writeable = False
+    return u, v
+
+
+def step(x: Map) -> Map:
+    """The logistic function: 0 far below zero, 1 far above. Scale `x` by the wanted sharpness."""
+    result: Map = np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.5) * x)
+    return result
+
+
+def bump(u: Map, v: Map, centre: Point, widths: Point) -> Map:
+    """A Gaussian of height 1 at `centre` whose value is 1/e at `widths` from it."""
+    return np.exp(-(((u - centre[0]) / widths[0]) ** 2) - ((v - centre[1]) / widths[1]) ** 2)
+
+
+def ball(u: Map, v: Map, centre: Point, radius: float) -> Map:
+    """The thickness of a ball seen from outside: 1 in the middle, 0 beyond `radius`."""
+    squared = ((u - centre[0]) ** 2 + (v - centre[1]) ** 2) / radius**2
+    return np.sqrt(np.maximum(np.float32(1) - squared, np.float32(0)))
+
+
+def upsample(coarse: Map, size: int) -> Map:
+    """`coarse`, a square map of at least 2 x 2, interpolated linearly to size x size."""
+    low, weight = _interpolation(len(coarse), size)
+    rows = coarse[low] * (1 - weight)[:, None] + coarse[low + 1] * weight[:, None]
+    result: Map = rows[:, low] * (1 - weight) + rows[:, low + 1] * weight
+    return result
+
+
+@lru_cache(maxsize=64)
+def _interpolation(cells: int, size: int) -> tuple[npt.NDArray[np.int64], Map]:
+    position = (np.arange(size) + 0.5) / size * (cells - 1)
+    low = np.minimum(position.astype(np.int64), cells - 2)
+    return low, (position - low).astype(np.float32)
+
+
+def texture(random: np.random.Generator, size: int, cells: int) -> Map:
+    """Smooth noise of about unit variance with `cells` lumps along a side."""
+    return upsample(random.standard_normal((cells + 1, cells + 1), dtype=np.float32), size)
+
+
+def curve(start: Point, middle: Point, end: Point) -> list[Point]:
+    """Points along the quadratic Bezier curve of three control points."""
+    t = np.linspace(0, 1, 12)
+    weights = np.stack([(1 - t) ** 2, 2 * t * (1 - t), t**2], axis=1)
+    return [(float(x), float(y)) for x, y in weights @ np.array([start, middle, end])]
+
+
+def stroke(size: int, points: Sequence[Point], width: float) -> Map:
+    """A tube of height 1 along the polyline `points`, about `width` wide but never under a pixel."""
+    path = np.asarray(points, dtype=np.float32)
+    length = float(np.abs(np.diff(path, axis=0)).sum())
+    along = np.linspace(0, len(path) - 1, max(8, int(1.5 * size * length)))
+    x = (np.interp(along, np.arange(len(path)), path[:, 0]) + 1) / 2 * size - 0.5
+    y = (np.interp(along, np.arange(len(path)), path[:, 1]) + 1) / 2 * size - 0.5
+    radius = max(0.6, width * size / 2)
+    reach = int(np.ceil(2 * radius))
+    dx, dy = (offsets.ravel() for offsets in np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    column = np.rint(x).astype(np.int64)[:, None] + dx
+    row = np.rint(y).astype(np.int64)[:, None] + dy
+    squared = (column - x[:, None]) ** 2 + (row - y[:, None]) ** 2
+    height = np.exp(-squared / (2 * (0.6 * radius) ** 2)).astype(np.float32)
+    inside = (column >= 0) & (column < size) & (row >= 0) & (row < size)
+    canvas = np.zeros((size, size), dtype=np.float32)
+    np.maximum.at(canvas, (row[inside], column[inside]), height[inside])
+    return canvas

@@ -1,0 +1,127 @@
+"""A healthy chest from the patient's left side. The image's left is the front."""
+
+import numpy as np
+
+from fedchest.data.phantom.anatomy import Anatomy, Pose
+from fedchest.data.phantom.canvas import Map, ball, bump, step, texture
+from fedchest.data.phantom.frontal import body_coordinates
+from fedchest.data.phantom.scene import Lung, Scene
+
+AIR = 0.62
+"""Log attenuation that both lungs together save along their thickest path, per unit of build."""
+
+HILUM = (0.04, -0.02)
+
+
+def lateral_scene(anatomy: Anatomy, pose: Pose, size: int, random: np.random.Generator) -> Scene:
+    """The healthy lateral chest of one patient in one pose; `random` draws its vessels and textures."""
+    u, v = body_coordinates(anatomy, pose, size)
+    lung = _lungs(anatomy, pose, u, v)
+    air = np.float32(AIR * anatomy.build) * lung.thickness
+    cover = heart(anatomy, u, v, 1.0)
+    coarse, fine = texture(random, size, 10), texture(random, size, 24)
+    vessels = lung.thickness * (
+        bump(u, v, HILUM, (0.10, 0.13)) + np.maximum(fine, 0) * bump(u, v, HILUM, (0.28, 0.32))
+    )
+    base = (
+        _body(anatomy, u, v)
+        - air * (1 - 0.85 * cover)
+        + 0.10 * cover
+        + 0.12 * vessels
+        + _spine(anatomy, u, v)
+        + _sternum(u, v)
+        + ribs(anatomy, u, v, 0.0) * step(14 * (np.float32(1.1) - lung.rho))
+        + _arch(anatomy, u, v)
+        - _trachea(u, v)
+        + _arms(u, v)
+    )
+    return Scene(
+        size=size,
+        anatomy=anatomy,
+        pose=pose,
+        u=u,
+        v=v,
+        lungs=(lung,),
+        hila=(HILUM,),
+        air=air,
+        cover=cover,
+        base=base,
+        vessels=vessels,
+        coarse=coarse,
+        fine=fine,
+    )
+
+
+def heart(anatomy: Anatomy, u: Map, v: Map, scale: float) -> Map:
+    """How much the heart hides, 0 to 1; it lies on the diaphragm behind the sternum and grows backwards."""
+    size = scale * anatomy.heart_size
+    x, y = u - np.float32(-0.22 + 0.16 * (scale - 1)), v - np.float32(0.20)
+    along = (0.85 * x + 0.53 * y) / np.float32(0.30 * size)
+    across = (0.85 * y - 0.53 * x) / np.float32(0.22 * size)
+    return step(10 * (1 - np.sqrt(along**2 + across**2)))
+
+
+def ribs(anatomy: Anatomy, u: Map, v: Map, shift: Map | float) -> Map:
+    """Both sides' ribs, falling towards the front; displaced downwards by `shift`."""
+    position = (v - shift + 0.45 * u) / np.float32(anatomy.rib_spacing) + np.float32(anatomy.rib_phase)
+    number = np.floor(position).astype(np.int64)
+    offset = position - number - np.float32(0.5) - anatomy.rib_shifts[number % len(anatomy.rib_shifts)]
+    bars = np.sqrt(np.maximum(1 - (offset / np.float32(0.22)) ** 2, np.float32(0)))
+    return (
+        np.float32(0.07 * anatomy.rib_contrast)
+        * bars
+        * anatomy.rib_weights[number % len(anatomy.rib_weights)]
+    )
+
+
+def _lungs(anatomy: Anatomy, pose: Pose, u: Map, v: Map) -> Lung:
+    """Both lungs one behind the other, deepest behind at the back."""
+    half = (0.50 * (0.9 + 0.1 * anatomy.lung_scale / 0.65), 0.58 * pose.inspiration)
+    centre = (0.02, -0.08 + anatomy.lung_height)
+    du, dv = u - np.float32(centre[0]), v - np.float32(centre[1])
+    slanted = dv - 0.30 * du * step(6 * dv) - 0.10 * np.cos(4 * du) * step(6 * dv)
+    narrow = du * (1 + 0.35 * np.clip(-dv, 0, 1))
+    rho = ((np.abs(narrow) / half[0]) ** 2.8 + (np.abs(slanted) / half[1]) ** 2.8 + 1e-6) ** np.float32(
+        1 / 2.8
+    )
+    thickness = np.sqrt(np.maximum(1 - rho**3, np.float32(0)))
+    return Lung(rho=rho, thickness=thickness, du=du, dv=slanted, centre=centre, half=half, lateral=1.0)
+
+
+def _body(anatomy: Anatomy, u: Map, v: Map) -> Map:
+    half = np.float32(0.66 + 0.06 * anatomy.fat) - 0.30 * step(12 * (np.float32(-0.82) - v))
+    trunk = np.sqrt(np.maximum(1 - np.abs((u - 0.02) / half) ** 3, np.float32(0)))
+    breast = ball(u, v * np.float32(0.8), (-0.62, 0.24), 0.24)
+    return (
+        np.float32(anatomy.build * (0.85 + 0.25 * anatomy.fat)) * trunk
+        + np.float32(0.2 * anatomy.breast) * breast
+    )
+
+
+def _spine(anatomy: Anatomy, u: Map, v: Map) -> Map:
+    middle = 0.44 - 0.14 * (v + np.float32(0.1)) ** 2
+    vertebrae = 0.75 + 0.25 * np.cos(v * np.float32(2 * np.pi / 0.13))
+    return np.float32(0.20 * anatomy.spine) * np.exp(-(((u - middle) / np.float32(0.075)) ** 4)) * vertebrae
+
+
+def _sternum(u: Map, v: Map) -> Map:
+    line = u + np.float32(0.52) - 0.10 * (v + np.float32(0.1)) ** 2 + 0.05 * v
+    return (
+        0.20
+        * np.exp(-((line / np.float32(0.025)) ** 2))
+        * step(16 * (v + np.float32(0.6)))
+        * step(16 * (0.3 - v))
+    )
+
+
+def _arch(anatomy: Anatomy, u: Map, v: Map) -> Map:
+    return np.float32(0.10 + 0.14 * anatomy.aorta) * bump(u, v, (0.10, -0.28), (0.09, 0.08))
+
+
+def _trachea(u: Map, v: Map) -> Map:
+    column = np.exp(-(((u - 0.02 - 0.12 * (v + np.float32(0.5))) / np.float32(0.035)) ** 2))
+    return 0.18 * column * step(25 * (np.float32(-0.15) - v))
+
+
+def _arms(u: Map, v: Map) -> Map:
+    return 0.25 * step(9 * (np.float32(-0.66) - v - 0.2 * u))
