@@ -1,1 +1,1 @@
-"""Privacy accounting: the epsilon of a patient cohort, pure and persistent."""
+"""Privacy loss: what training costs, and the file that remembers what each patient cohort has spent."""

@@ -1,1 +1,1 @@
-"""Objectives, DP-SGD, the trainer and metrics."""
+"""Training and measuring: objectives, plain and private training, pretraining, evaluation."""

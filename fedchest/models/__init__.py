@@ -1,1 +1,1 @@
-"""Encoders, heads and what they are built of."""
+"""Networks: encoders without batch statistics, the multi-label head, label prototypes, named weights."""

@@ -1,0 +1,94 @@
+"""The cumulative epsilon of Poisson-subsampled Gaussian steps, by composing their privacy loss variables.
+
+Gopi, Lee and Wutschitz 2021 ("Numerical composition of differential privacy"), as implemented by Opacus; the
+figure is the upper bound of its error interval. It agrees with Google's accountant, an independent program, in
+`tests/accounting/test_accountant.py::test_agrees_with_dp_accounting`.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from opacus.accountants import PRVAccountant
+
+from fedchest.errors import BudgetError, ConfigError
+
+MICRO = 1_000_000
+
+_LARGEST_NOISE = 1_000.0
+_PRECISION = 1.001
+
+
+@dataclass(frozen=True, order=True)
+class Charge:
+    """`steps` private steps of one study: noise deviation over clipping norm, and the patients' sampling rate."""
+
+    noise_multiplier: float
+    sampling_rate: float
+    steps: int
+
+
+def accountant_named(name: str) -> None:
+    """Accept "prv", the only accountant. Raises ConfigError for any other, with the reason for "gdp"."""
+    if name == "gdp":
+        raise ConfigError(
+            "accountant 'gdp' is a central-limit approximation that can state less epsilon than was spent; "
+            "use 'prv'."
+        )
+    if name != "prv":
+        raise ConfigError(f"accountant {name!r} is not offered; use 'prv'.")
+
+
+def epsilon(history: Sequence[Charge], delta: float) -> float:
+    """The least epsilon, to within 0.01 and never below, for which `history` is (epsilon, delta)-DP.
+
+    The unit is one patient added or removed. Raises ConfigError when delta is not in (0, 1).
+    """
+    if not 0 < delta < 1:
+        raise ConfigError(f"delta {delta} is not between 0 and 1.")
+    merged = _merged(history)
+    if not merged:
+        return 0.0
+    accountant = PRVAccountant()
+    accountant.history = [(charge.noise_multiplier, charge.sampling_rate, charge.steps) for charge in merged]
+    return float(accountant.get_epsilon(delta))
+
+
+def noise_multiplier_for(target: float, delta: float, sampling_rate: float, steps: int) -> float:
+    """The least noise multiplier, to within 0.1 %, that keeps `steps` steps at epsilon `target` or below.
+
+    `steps` counts the whole study: rounds times the steps of a round. Raises BudgetError when no noise
+    multiplier up to 1,000 does it.
+    """
+
+    def spends(noise_multiplier: float) -> float:
+        return epsilon([Charge(noise_multiplier, sampling_rate, steps)], delta)
+
+    high = 1.0
+    while spends(high) > target:
+        high *= 2
+        if high > _LARGEST_NOISE:
+            raise BudgetError(
+                f"No noise keeps {steps} steps at sampling rate {sampling_rate} within epsilon {target}."
+            )
+    low = high / 2
+    while spends(low) <= target:
+        low, high = low / 2, low
+    while high / low > _PRECISION:
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if spends(middle) <= target else (middle, high)
+    return high
+
+
+def micro(value: float) -> int:
+    """Epsilon in integer micro-units, rounded up: what goes on chain is never less than what was spent."""
+    return math.ceil(value * MICRO)
+
+
+def _merged(history: Sequence[Charge]) -> list[Charge]:
+    """One charge for each (noise, rate), in a fixed order: the order of steps does not change their composition."""
+    steps: dict[tuple[float, float], int] = {}
+    for charge in history:
+        key = (charge.noise_multiplier, charge.sampling_rate)
+        steps[key] = steps.get(key, 0) + charge.steps
+    return sorted(Charge(*key, steps=total) for key, total in steps.items() if total)

@@ -1,0 +1,64 @@
+"""A model's weights as named arrays, and which of them a study trains."""
+
+from collections.abc import Mapping
+from enum import StrEnum
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from fedchest.errors import ConfigError, StoreError
+
+Arrays = dict[str, npt.NDArray[np.float32]]
+
+
+class Trainable(StrEnum):
+    """Which parameters a study trains: fewer means less noise in each private step, and a smaller update."""
+
+    ALL = "all"
+    NORMS_AND_HEAD = "norms-and-head"
+    HEAD = "head"
+
+
+def restrict(model: nn.Module, trainable: Trainable) -> None:
+    """Let `model` learn the parameters of `trainable` only; the others keep the released values."""
+    for name, parameter in model.named_parameters():
+        is_head = not name.startswith("encoder.")
+        is_norm = parameter.dim() == 1
+        parameter.requires_grad_(
+            trainable is Trainable.ALL or is_head or (trainable is Trainable.NORMS_AND_HEAD and is_norm)
+        )
+
+
+def parameters(model: nn.Module) -> Arrays:
+    """All parameters, trained or not, as float32 copies in module order: the global model."""
+    return _arrays(dict(model.named_parameters()))
+
+
+def trained_parameters(model: nn.Module) -> Arrays:
+    """The parameters that the study trains, in module order: what an update is the difference of."""
+    return _arrays({name: value for name, value in model.named_parameters() if value.requires_grad})
+
+
+def load_parameters(model: nn.Module, arrays: Mapping[str, npt.NDArray[np.float32]]) -> None:
+    """Copy `arrays` into the parameters of the same names; parameters that are not named keep their values.
+
+    Raises StoreError when a name is unknown or a shape differs.
+    """
+    own = dict(model.named_parameters())
+    for name, values in arrays.items():
+        if name not in own or own[name].shape != values.shape:
+            raise StoreError(f"Parameter {name} with shape {values.shape} does not belong to this model.")
+    with torch.no_grad():
+        for name, values in arrays.items():
+            own[name].copy_(torch.from_numpy(np.array(values, dtype=np.float32)))
+
+
+def _arrays(named: Mapping[str, nn.Parameter]) -> Arrays:
+    if not named:
+        raise ConfigError("The model trains no parameter.")
+    return {
+        name: np.ascontiguousarray(value.detach().cpu().numpy(), dtype=np.float32).copy()
+        for name, value in named.items()
+    }
