@@ -3,8 +3,8 @@
 import math
 from pathlib import Path
 
+from fedchest.accounting.prv import MICRO, Charge, micro
 from fedchest.accounting.cohort_ledger import CohortLedger
-from fedchest.accounting.prv import Charge, micro
 
 from fedchest.data.chexpert import read_chexpert
 from fedchest.data.dataset import ChestDataset, load_dataset
@@ -52,8 +52,7 @@ class LocalTrainer:
         """Micro-units of epsilon that the cohort has spent at the study's delta, rounded up; 0 with DP off."""
         if self._study.privacy is None:
             return 0
-        with self._open_ledger() as ledger:
-            return micro(ledger.epsilon(self._study.privacy.delta))
+        return micro(self._ledger().epsilon(self._study.privacy.delta))
 
     def evaluate_for_the_hospital(self, round_number: int, model: Arrays) -> None:
         """Measure the global model on the hospital's validation patients; the figures stay in its own folder."""
@@ -66,20 +65,21 @@ class LocalTrainer:
     def _reserve(self, dp: DpConstants, round_number: int, institution: Institution) -> None:
         charge = Charge(dp.noise_multiplier, dp.sampling_rate, dp.steps)
         try:
-            with self._open_ledger() as ledger:
-                ledger.require_at_least(institution.epsilon_spent, dp.delta)
-                if micro(ledger.epsilon_after(charge, dp.delta)) > self._budget(institution):
-                    raise Refused(Reason.BUDGET_EXHAUSTED)
-                ledger.reserve(charge, f"round {round_number}")
+            ledger = self._ledger()
+            ledger.require_at_least(institution.epsilon_spent, dp.delta)
+            budget = self._budget(institution)
+            if ledger.epsilon_after(charge, dp.delta) > budget:
+                raise Refused(Reason.BUDGET_EXHAUSTED)
+            ledger.reserve(charge, f"round {round_number}", delta=dp.delta, budget=budget)
         except BudgetError:
             raise Refused(Reason.BUDGET_STATE) from None
 
-    def _budget(self, institution: Institution) -> int:
-        own = self._document.epsilon_budget
-        return institution.epsilon_budget if own is None else min(institution.epsilon_budget, micro(own))
+    def _budget(self, institution: Institution) -> float:
+        """The smaller of what the contract and the hospital itself allow."""
+        return min(institution.epsilon_budget / MICRO, self._document.epsilon_budget)
 
-    def _open_ledger(self) -> CohortLedger:
-        return CohortLedger.open(self._document.epsilon_ledger, self._document.patients)
+    def _ledger(self) -> CohortLedger:
+        return CohortLedger(self._document.epsilon_ledger, self._document.patients)
 
     def _randomness(self, round_number: int) -> Randomness:
         secret = self._document.randomness_secret

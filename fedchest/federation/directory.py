@@ -39,7 +39,7 @@ class SiteDocument(BaseModel):
     validation_patients: tuple[str, ...]
     cache: Path
     epsilon_ledger: Path
-    epsilon_budget: float | None
+    epsilon_budget: float
     artifacts: Path
     randomness_secret: Path | None
     randomness_label: str

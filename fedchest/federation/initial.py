@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 from fedchest.aggregation.model import model_bytes
@@ -20,7 +21,7 @@ class InitialModel:
 
 
 def make_initial_model(settings: Settings, study: Study) -> InitialModel:
-    """Build the model from the seed, then from given weights or by pretraining on public rendered images.
+    """Build the model from the seed, or read the file that the settings name.
 
     Raises ConfigError for weights that do not fit the encoder.
     """
