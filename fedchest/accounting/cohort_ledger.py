@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Self
 
-from fedchest.accounting.accountant import Charge, epsilon, micro
+from fedchest.accounting.prv import MICRO, Charge, epsilon, micro
 from fedchest.errors import BudgetError, DataError
 from fedchest.files import OWNER_ONLY, write_atomically
 
@@ -33,33 +34,38 @@ class Entry:
     label: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _CohortFile:
     patients: frozenset[str]
     entries: tuple[Entry, ...]
 
 
 class CohortLedger:
-    """What the patients of one cohort have spent. Charges are only ever added; none is refunded.
+    """What the patients of one cohort have spent. Charges are only ever added; none is refunded."""
 
-    Two processes may hold the same directory: every operation rereads it, and a reservation holds its lock.
-    """
+    def __init__(self, path: Path, patients: frozenset[str]) -> None:
+        """The ledger file `path` of the patients with these digests; use `open`, which finds it and locks it."""
+        self.path = path
+        self._patients = patients
 
-    def __init__(self, directory: Path, patients: Iterable[str]) -> None:
-        """Open the ledger of `patients` (their identifiers, in any order) in `directory`, made when absent.
+    @classmethod
+    @contextmanager
+    def open(cls, directory: Path, patients: Iterable[str]) -> Iterator[Self]:
+        """The ledger of `patients` (their identifiers, in any order) in `directory`; both are made when absent.
 
-        Raises DataError when there is no patient, BudgetError when a file of the directory is damaged.
+        No other process can open a ledger of the directory until the block ends. Raises DataError when there is
+        no patient, BudgetError when the cohort's file or the directory's key is damaged.
         """
-        self._directory = directory
         with _locked(directory):
             key = _key_of(directory)
-            self._patients = frozenset(_digest(key, patient) for patient in patients)
-            if not self._patients:
+            digests = frozenset(_digest(key, patient) for patient in patients)
+            if not digests:
                 raise DataError("A cohort without patients has no privacy ledger.")
-            self.path = directory / f"{_cohort_id(key, self._patients)}.json"
-            if not self.path.exists():
-                self._write(())
-        self.entries()
+            ledger = cls(directory / f"{_cohort_id(key, digests)}.json", digests)
+            if not ledger.path.exists():
+                ledger._write(())
+            ledger.entries()
+            yield ledger
 
     def entries(self) -> tuple[Entry, ...]:
         """This cohort's own reservations, oldest first. Raises BudgetError when its file is gone or damaged."""
@@ -67,53 +73,43 @@ class CohortLedger:
 
     def epsilon(self, delta: float) -> float:
         """What the cohort's most charged patient has spent, over all cohorts of the directory."""
-        return self._epsilon(delta, None)
+        return self._epsilon(delta, ())
 
     def epsilon_after(self, charge: Charge, delta: float) -> float:
         """What `epsilon` would be once `charge` is reserved; nothing is reserved."""
-        return self._epsilon(delta, charge)
+        return self._epsilon(delta, (charge,))
 
-    def reserve(self, charge: Charge, label: str, *, delta: float, budget: float) -> float:
-        """Charge the cohort before it is trained on, flush that to disk, and return its new epsilon.
+    def reserve(self, charge: Charge, label: str) -> None:
+        """Charge the cohort, before it is trained on, and flush that to disk. A retry reserves again.
 
-        A retry reserves again. Raises BudgetError, and charges nothing, when the new epsilon would exceed
-        `budget`. That a kill between reserving and training loses nothing is tested in
+        That a kill between reserving and training loses nothing is tested in
         `tests/accounting/test_cohort_ledger.py` by `test_a_reservation_survives_a_kill`.
         """
-        with _locked(self._directory):
-            after = self._epsilon(delta, charge)
-            if after > budget:
-                raise BudgetError(
-                    f"{label} would bring the cohort's epsilon to {after:.3f} at delta {delta:g}, above its "
-                    f"budget of {budget:g}."
-                )
-            self._write((*self.entries(), Entry(charge, label)))
-        return after
+        self._write((*self.entries(), Entry(charge, label)))
 
     def require_at_least(self, spent_micro: int, delta: float) -> None:
         """Raise BudgetError when the files know of less than `spent_micro`, the micro-epsilon on chain."""
         known = micro(self.epsilon(delta))
         if known < spent_micro:
             raise BudgetError(
-                f"{self.path} is missing charges: it adds up to epsilon {known / 1e6:.6f}, but the chain "
-                f"records {spent_micro / 1e6:.6f}; restore the institution's own copy before training."
+                f"{self.path} is missing charges: it adds up to epsilon {known / MICRO:.6f}, but the chain "
+                f"records {spent_micro / MICRO:.6f}; restore the institution's own copy before training."
             )
 
-    def _epsilon(self, delta: float, extra: Charge | None) -> float:
-        own = _read(self.path)
+    def _epsilon(self, delta: float, extra: tuple[Charge, ...]) -> float:
         others = [
             cohort
-            for path in sorted(self._directory.glob("*.json"))
+            for path in sorted(self.path.parent.glob("*.json"))
             if path != self.path and (cohort := _read(path)).patients & self._patients
         ]
-        shared_by = {
-            tuple(index for index, cohort in enumerate(others) if patient in cohort.patients)
-            for patient in self._patients
+        # Patients who are in the same cohorts have spent the same, so each such group is composed once.
+        groups = {
+            tuple(cohort for cohort in others if patient in cohort.patients) for patient in self._patients
         }
-        common = [entry.charge for entry in own.entries] + ([extra] if extra else [])
+        own = (*(entry.charge for entry in self.entries()), *extra)
         return max(
-            epsilon(common + [entry.charge for index in group for entry in others[index].entries], delta)
-            for group in shared_by
+            epsilon((*own, *(entry.charge for cohort in group for entry in cohort.entries)), delta)
+            for group in groups
         )
 
     def _write(self, entries: tuple[Entry, ...]) -> None:

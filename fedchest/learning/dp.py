@@ -2,8 +2,8 @@
 
 One step: draw patients by Poisson sampling; average each drawn patient's gradient over at most K of the
 patient's images; clip it to C; add the clipped gradients up; add Gaussian noise of deviation sigma times C;
-divide by a public constant; let the optimiser step. Adding or removing one patient changes the sum before the noise by at
-most C, so the step is a Poisson-subsampled Gaussian mechanism, which is what `fedchest.accounting` composes.
+divide by a public constant; let the optimiser step. Adding or removing one patient changes the sum before the
+noise by at most C, so the step is a Poisson-subsampled Gaussian mechanism, which `fedchest.accounting` composes.
 """
 
 from collections.abc import Callable, Iterator, Sequence
