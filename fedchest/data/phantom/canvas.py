@@ -1,12 +1,14 @@
 """Drawing primitives on square float32 maps. Coordinates u (right) and v (down) run from -1 to 1."""
 
-from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-Map = npt.NDArray[np.float32]
+Map = npt.NDArray[np.floating[Any]]
+"""A float32[N, N] map; the alias is wider because numpy's stubs lose the precision of mixed expressions."""
+
 Point = tuple[float, float]
 
 
@@ -19,6 +21,13 @@ def grid(size: int) -> tuple[Map, Map]:
     return u, v
 
 
+def flat(x: Map) -> Map:
+    """A plateau of height 1 from about -0.7 to 0.7 that falls to 1/e at -1 and 1."""
+    square = x * x
+    result: Map = np.exp(-square * square)
+    return result
+
+
 def step(x: Map) -> Map:
     """The logistic function: 0 far below zero, 1 far above. Scale `x` by the wanted sharpness."""
     result: Map = np.float32(0.5) + np.float32(0.5) * np.tanh(np.float32(0.5) * x)
@@ -27,13 +36,25 @@ def step(x: Map) -> Map:
 
 def bump(u: Map, v: Map, centre: Point, widths: Point) -> Map:
     """A Gaussian of height 1 at `centre` whose value is 1/e at `widths` from it."""
-    return np.exp(-(((u - centre[0]) / widths[0]) ** 2) - ((v - centre[1]) / widths[1]) ** 2)
+    result: Map = np.exp(-(((u - centre[0]) / widths[0]) ** 2) - ((v - centre[1]) / widths[1]) ** 2)
+    return result
 
 
 def ball(u: Map, v: Map, centre: Point, radius: float) -> Map:
     """The thickness of a ball seen from outside: 1 in the middle, 0 beyond `radius`."""
-    squared = ((u - centre[0]) ** 2 + (v - centre[1]) ** 2) / radius**2
-    return np.sqrt(np.maximum(np.float32(1) - squared, np.float32(0)))
+    return dome(norm(u - np.float32(centre[0]), v - np.float32(centre[1])) / np.float32(radius))
+
+
+def norm(x: Map, y: Map) -> Map:
+    """The length of the vector (x, y); faster than numpy's hypot, whose guard against overflow is not needed."""
+    result: Map = np.sqrt(x * x + y * y)
+    return result
+
+
+def dome(x: Map) -> Map:
+    """Half a circle: 1 where `x` is 0, 0 from 1 on."""
+    result: Map = np.sqrt(np.maximum(1 - x * x, np.float32(0)))
+    return result
 
 
 def upsample(coarse: Map, size: int) -> Map:
@@ -56,23 +77,31 @@ def texture(random: np.random.Generator, size: int, cells: int) -> Map:
     return upsample(random.standard_normal((cells + 1, cells + 1), dtype=np.float32), size)
 
 
-def curve(start: Point, middle: Point, end: Point) -> list[Point]:
-    """Points along the quadratic Bezier curve of three control points."""
-    t = np.linspace(0, 1, 12)
-    weights = np.stack([(1 - t) ** 2, 2 * t * (1 - t), t**2], axis=1)
-    return [(float(x), float(y)) for x, y in weights @ np.array([start, middle, end])]
+_T = np.linspace(0, 1, 12)
+_BEZIER = np.stack([(1 - _T) ** 2, 2 * _T * (1 - _T), _T**2], axis=1)
 
 
-def stroke(size: int, points: Sequence[Point], width: float) -> Map:
-    """A tube of height 1 along the polyline `points`, about `width` wide but never under a pixel."""
-    path = np.asarray(points, dtype=np.float32)
+def curve(*points: Point) -> npt.NDArray[np.float64]:
+    """Points, [M, 2], along quadratic Bezier curves: start, control, end, and control, end for each further one."""
+    corners = np.array(points)
+    return np.vstack([_BEZIER @ corners[first : first + 3] for first in range(0, len(points) - 2, 2)])
+
+
+@lru_cache(maxsize=8)
+def _offsets(reach: int) -> npt.NDArray[np.int64]:
+    axis = np.arange(-reach, reach + 1)
+    return np.stack(np.meshgrid(axis, axis)).reshape(2, -1)
+
+
+def stroke(size: int, path: npt.NDArray[np.float64], width: float) -> Map:
+    """A tube of height 1 along the polyline `path`, [M, 2], about `width` wide but never under a pixel."""
     length = float(np.abs(np.diff(path, axis=0)).sum())
-    along = np.linspace(0, len(path) - 1, max(8, int(1.5 * size * length)))
+    along = np.linspace(0, len(path) - 1, max(8, int(0.8 * size * length)))
     x = (np.interp(along, np.arange(len(path)), path[:, 0]) + 1) / 2 * size - 0.5
     y = (np.interp(along, np.arange(len(path)), path[:, 1]) + 1) / 2 * size - 0.5
     radius = max(0.6, width * size / 2)
     reach = int(np.ceil(2 * radius))
-    dx, dy = (offsets.ravel() for offsets in np.mgrid[-reach : reach + 1, -reach : reach + 1])
+    dx, dy = _offsets(reach)
     column = np.rint(x).astype(np.int64)[:, None] + dx
     row = np.rint(y).astype(np.int64)[:, None] + dy
     squared = (column - x[:, None]) ** 2 + (row - y[:, None]) ** 2

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fedchest.data.phantom.canvas import Map, Point, ball, bump, step
+from fedchest.data.phantom.canvas import Map, Point, ball, bump, flat, norm, step
 from fedchest.data.phantom.scene import Lung, Scene
 
 Finding = Callable[[Scene, float, np.random.Generator], Map]
@@ -28,7 +28,10 @@ def consolidation(scene: Scene, severity: float, random: np.random.Generator) ->
     lung = _either(scene, random)
     centre = _inside(lung, random, 0.55)
     width = 0.13 + 0.12 * severity
-    distance = np.sqrt(((scene.u - centre[0]) / width) ** 2 + ((scene.v - centre[1]) / width) ** 2)
+    distance = norm(
+        (scene.u - np.float32(centre[0])) / np.float32(width),
+        (scene.v - np.float32(centre[1])) / np.float32(width),
+    )
     filled = step(9 * (1 - distance + 0.18 * scene.coarse + 0.08 * scene.fine))
     fissure = step(30 * (centre[1] + 0.6 * width - scene.v + random.normal(0, 0.15) * (scene.u - centre[0])))
     return scene.open_air * np.float32(0.55 + 0.35 * severity) * filled * fissure
@@ -73,12 +76,13 @@ def atelectasis(scene: Scene, severity: float, random: np.random.Generator) -> M
         tilt = random.normal(0.0, 0.2)
         height = lung.dv - np.float32(low * random.uniform(0.15, 0.4) + 0.13 * number) - tilt * lung.du
         plate = np.exp(-((height / np.float32(0.022 + 0.022 * severity)) ** 2))
-        plates = np.maximum(plates, plate * np.exp(-((lung.du / np.float32(0.9 * lung.half[0])) ** 4)))
+        plates = np.maximum(plates, plate * flat(lung.du / np.float32(0.9 * lung.half[0])))
     base = step(22 * (lung.dv - np.float32(low * (0.80 - 0.35 * severity))))
     collapsed = np.maximum(
         np.float32(0.45 + 0.45 * severity) * plates, np.float32(0.35 + 0.3 * severity) * base
     )
-    return scene.open_air * collapsed * (lung.rho < 1)
+    result: Map = scene.open_air * collapsed * (lung.rho < 1)
+    return result
 
 
 def lung_lesion(scene: Scene, severity: float, random: np.random.Generator) -> Map:

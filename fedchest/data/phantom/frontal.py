@@ -1,9 +1,10 @@
 """A healthy chest from the front. The image's right is the patient's left."""
 
 import numpy as np
+import numpy.typing as npt
 
 from fedchest.data.phantom.anatomy import Anatomy, Pose
-from fedchest.data.phantom.canvas import Map, bump, grid, step, texture
+from fedchest.data.phantom.canvas import Map, bump, dome, flat, grid, norm, step, texture
 from fedchest.data.phantom.scene import Lung, Scene
 
 AIR = 0.54
@@ -21,7 +22,7 @@ def frontal_scene(anatomy: Anatomy, pose: Pose, size: int, random: np.random.Gen
     thickness = np.maximum(lungs[0].thickness, lungs[1].thickness)
     air = np.float32(AIR * anatomy.build) * thickness
     cover = np.maximum(mediastinum(u, v, 1.0), heart(anatomy, pose, u, v, 1.0))
-    vessels = _vessels(u, v, lungs, random)
+    vessels = _vessels(u, v, thickness, random)
     below = _abdomen(pose, anatomy, u, v) * (1 - np.minimum(3 * thickness, 1))
     rho = np.minimum(lungs[0].rho, lungs[1].rho)
     base = (
@@ -66,7 +67,8 @@ def body_coordinates(anatomy: Anatomy, pose: Pose, size: int) -> tuple[Map, Map]
 def mediastinum(u: Map, v: Map, width: float) -> Map:
     """How much the mediastinum hides, 0 to 1; `width` 1 is normal."""
     half = np.float32(0.12 * width) * (1 + 0.35 * step(6 * (v - np.float32(0.05))))
-    return np.exp(-((u / half) ** 4)) * step(8 * (v + np.float32(0.85)))
+    result: Map = flat(u / half) * step(8 * (v + np.float32(0.85)))
+    return result
 
 
 def heart(anatomy: Anatomy, pose: Pose, u: Map, v: Map, scale: float) -> Map:
@@ -76,7 +78,7 @@ def heart(anatomy: Anatomy, pose: Pose, u: Map, v: Map, scale: float) -> Map:
     cosine, sine = np.float32(np.cos(anatomy.heart_axis)), np.float32(np.sin(anatomy.heart_axis))
     along = np.abs(x * cosine + y * sine) / np.float32(0.30 * size)
     across = np.abs(y * cosine - x * sine) / np.float32(0.23 * size)
-    return step(11 * (1 - np.sqrt(along**2 + across**2)))
+    return step(11 * (1 - norm(along, across)))
 
 
 def ribs(anatomy: Anatomy, u: Map, v: Map, shift: Map | float) -> Map:
@@ -93,13 +95,13 @@ def ribs(anatomy: Anatomy, u: Map, v: Map, shift: Map | float) -> Map:
     return np.float32(anatomy.rib_contrast) * (0.12 * back + 0.06 * front) * fade
 
 
-def _bars(anatomy: Anatomy, position: Map, other_side: Map, half: float) -> Map:
+def _bars(anatomy: Anatomy, position: Map, other_side: npt.NDArray[np.bool_], half: float) -> Map:
     """Bars at the whole numbers of `position`, each with its own offset and weight."""
     number = np.floor(position).astype(np.int64)
     which = (number * 2 + other_side) % len(anatomy.rib_shifts)
     offset = position - number - np.float32(0.5) - anatomy.rib_shifts[which]
-    profile = np.sqrt(np.maximum(1 - (offset / np.float32(half)) ** 2, np.float32(0)))
-    return profile * anatomy.rib_weights[which]
+    result: Map = dome(offset / np.float32(half)) * anatomy.rib_weights[which]
+    return result
 
 
 def _lung(anatomy: Anatomy, pose: Pose, u: Map, v: Map, which: int) -> Lung:
@@ -111,8 +113,8 @@ def _lung(anatomy: Anatomy, pose: Pose, u: Map, v: Map, which: int) -> Lung:
     radii = np.maximum(shape[2:], np.float32(0.05)) * np.float32(anatomy.lung_scale)
     du, dv = u - np.float32(centre[0]), (v - np.float32(centre[1])) / np.float32(pose.inspiration)
     edge = _radius(np.arctan2(dv, du), radii)
-    rho = np.sqrt(du**2 + dv**2) / edge
-    thickness = np.sqrt(np.maximum(1 - rho**2.6, np.float32(0)))
+    rho: Map = norm(du, dv) / edge
+    thickness: Map = np.sqrt(np.maximum(1 - rho ** np.float32(2.6), np.float32(0)))
     quarter = _ANGLES // 4
     return Lung(
         rho=rho,
@@ -129,36 +131,42 @@ def _radius(angle: Map, radii: Map) -> Map:
     position = (angle + np.float32(np.pi)) * np.float32(_ANGLES / (2 * np.pi))
     low = np.floor(position).astype(np.int64)
     weight = position - low.astype(np.float32)
-    return radii[low % _ANGLES] * (1 - weight) + radii[(low + 1) % _ANGLES] * weight
+    result: Map = radii[low % _ANGLES] * (1 - weight) + radii[(low + 1) % _ANGLES] * weight
+    return result
 
 
 def _body(anatomy: Anatomy, u: Map, v: Map) -> Map:
     neck, trunk = 0.30 + 0.04 * anatomy.fat, 0.93 + 0.05 * anatomy.fat
     half = np.float32(neck) + np.float32(trunk - neck) * step(14 * (v + np.float32(0.80)))
-    profile = np.sqrt(np.maximum(1 - np.abs(u / half) ** 3, np.float32(0)))
-    body = np.float32(anatomy.build * (0.70 + 0.25 * anatomy.fat)) * profile
+    across = np.abs(u / half)
+    profile = np.sqrt(np.maximum(1 - across * across * across, np.float32(0)))
+    body: Map = np.float32(anatomy.build * (0.70 + 0.25 * anatomy.fat)) * profile
     for side in (-0.45, 0.45):
-        squared = ((u - np.float32(side)) / np.float32(0.34)) ** 2 + ((v - 0.38) / np.float32(0.26)) ** 2
-        body = body + np.float32(0.16 * anatomy.breast) * np.sqrt(np.maximum(1 - squared, np.float32(0)))
+        shadow = dome(
+            norm((u - np.float32(side)) / np.float32(0.34), (v - np.float32(0.38)) / np.float32(0.26))
+        )
+        body = body + np.float32(0.16 * anatomy.breast) * shadow
     return body
 
 
-def _vessels(u: Map, v: Map, lungs: tuple[Lung, ...], random: np.random.Generator) -> Map:
-    """Noise that is stretched along the rays from each hilum, densest at the hilum."""
-    noise = random.standard_normal((_ANGLES, 24), dtype=np.float32)
-    total = np.zeros_like(u)
-    for (x, y), lung in zip(HILA, lungs, strict=True):
-        du, dv = u - np.float32(x), v - np.float32(y)
-        radius = np.sqrt(du**2 + dv**2) + np.float32(1e-3)
-        angle = (np.arctan2(dv, du) + np.float32(np.pi)) * np.float32((_ANGLES - 1) / (2 * np.pi))
-        depth = np.minimum(7 * np.log(radius / np.float32(0.05) + 1), np.float32(22.9))
-        i, j = angle.astype(np.int64), depth.astype(np.int64)
-        a, b = angle - i.astype(np.float32), depth - j.astype(np.float32)
-        near = noise[i, j] * (1 - b) + noise[i, j + 1] * b
-        far = noise[(i + 1) % _ANGLES, j] * (1 - b) + noise[(i + 1) % _ANGLES, j + 1] * b
-        branches = np.clip(near * (1 - a) + far * a, 0, 2) * np.exp(-radius / np.float32(0.30))
-        total += (branches + 0.5 * bump(du, dv, (0, 0), (0.055, 0.10))) * lung.thickness
-    return total
+def _vessels(u: Map, v: Map, thickness: Map, random: np.random.Generator) -> Map:
+    """Noise that is stretched along the rays from each side's hilum, densest at the hilum."""
+    noise = random.standard_normal((2, _ANGLES, 24), dtype=np.float32)
+    left = u > 0
+    (x0, y0), (x1, y1) = HILA
+    du = u - np.where(left, np.float32(x1), np.float32(x0))
+    dv = v - np.where(left, np.float32(y1), np.float32(y0))
+    radius = norm(du, dv)
+    angle = (np.arctan2(dv, du) + np.float32(np.pi)) * np.float32((_ANGLES - 1) / (2 * np.pi))
+    depth = np.minimum(7 * np.log(radius * np.float32(20) + 1), np.float32(22.9))
+    side, i, j = left.astype(np.int64), angle.astype(np.int64), depth.astype(np.int64)
+    a, b = angle - i.astype(np.float32), depth - j.astype(np.float32)
+    after = (i + 1) % _ANGLES
+    near = noise[side, i, j] * (1 - b) + noise[side, i, j + 1] * b
+    far = noise[side, after, j] * (1 - b) + noise[side, after, j + 1] * b
+    branches = np.clip(near * (1 - a) + far * a, 0, 2) * np.exp(-radius / np.float32(0.30))
+    result: Map = (branches + 0.5 * bump(du, dv, (0, 0), (0.055, 0.10))) * thickness
+    return result
 
 
 def _abdomen(pose: Pose, anatomy: Anatomy, u: Map, v: Map) -> Map:
@@ -176,19 +184,21 @@ def _aortic_knob(anatomy: Anatomy, u: Map, v: Map) -> Map:
 
 def _trachea(u: Map, v: Map) -> Map:
     column = np.exp(-(((u - np.float32(0.005)) / np.float32(0.035)) ** 2))
-    return 0.20 * column * step(25 * (np.float32(-0.22) - v)) * step(20 * (v + np.float32(0.98)))
+    result: Map = 0.20 * column * step(25 * (np.float32(-0.22) - v)) * step(20 * (v + np.float32(0.98)))
+    return result
 
 
 def _spine(anatomy: Anatomy, u: Map, v: Map) -> Map:
     vertebrae = 0.85 + 0.15 * np.cos(v * np.float32(2 * np.pi / 0.115))
-    return np.float32(0.11 * anatomy.spine) * np.exp(-((u / np.float32(0.075)) ** 4)) * vertebrae
+    result: Map = np.float32(0.11 * anatomy.spine) * flat(u / np.float32(0.075)) * vertebrae
+    return result
 
 
 def _shoulders(pose: Pose, u: Map, v: Map) -> Map:
     x = np.abs(u)
     distance = (v + 0.60 + 0.10 * x - 0.28 * (x - 0.3) ** 2) / np.float32(0.034)
-    clavicle = 0.16 * np.sqrt(np.maximum(1 - distance**2, np.float32(0)))
-    bones = clavicle * step(40 * (x - np.float32(0.06))) * step(25 * (np.float32(0.78) - x))
+    clavicle = 0.16 * dome(distance)
+    bones: Map = clavicle * step(40 * (x - np.float32(0.06))) * step(25 * (np.float32(0.78) - x))
     if pose.magnification > 1:  # in bed the scapulae stay in front of the lungs
         edge = x - np.float32(0.52) - 0.10 * np.sin(3 * (v + np.float32(0.6)))
         outer = step(40 * edge) * step(30 * (np.float32(0.80) - x))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedchest.data.phantom.canvas import Map, bump, curve, step, stroke
+from fedchest.data.phantom.canvas import Map, bump, curve, flat, step, stroke
 from fedchest.data.phantom.findings import (
     Finding,
     atelectasis,
@@ -49,7 +49,10 @@ def pneumothorax(scene: Scene, severity: float, random: np.random.Generator) -> 
     line = np.exp(-(((lung.rho - edge) / np.float32(0.03)) ** 2)) * (edge < 0.97)
     collapsed = (lung.rho < edge) * scene.open_air * np.float32(0.10 + 0.25 * severity)
     emptied = 0.12 * scene.vessels + np.float32(0.22 + 0.13 * severity) * lung.thickness
-    return np.float32(0.16) * line * (lung.rho < 1) + collapsed - beyond * emptied * (1 - 0.8 * scene.cover)
+    result: Map = (
+        np.float32(0.16) * line * (lung.rho < 1) + collapsed - beyond * emptied * (1 - 0.8 * scene.cover)
+    )
+    return result
 
 
 def pleural_other(scene: Scene, severity: float, random: np.random.Generator) -> Map:
@@ -76,7 +79,7 @@ def fracture(scene: Scene, severity: float, random: np.random.Generator) -> Map:
     outer = scene.u * np.float32(side) > x
     height = (scene.v - np.float32(top)) / spacing
     near = (
-        np.exp(-(((scene.u * np.float32(side) - x) / 0.10) ** 4))
+        flat((scene.u * np.float32(side) - np.float32(x)) / np.float32(0.10))
         * step(12 * height)
         * step(12 * (count - 0.5 - height))
     )
@@ -107,12 +110,9 @@ def _tracheal_tube(scene: Scene, random: np.random.Generator) -> Map:
 
 
 def _central_line(scene: Scene, random: np.random.Generator) -> Map:
-    entry = curve((-0.55, -0.75), (-0.2, -0.62), (-0.10, -0.45))
-    return stroke(
-        scene.size,
-        entry + curve((-0.10, -0.45), (-0.09, -0.2), (-0.08, -0.05 + 0.2 * random.random())),
-        0.010,
-    )
+    tip = (-0.08, -0.05 + 0.2 * random.random())
+    path = curve((-0.55, -0.75), (-0.2, -0.62), (-0.10, -0.45), (-0.09, -0.2), tip)
+    return stroke(scene.size, path, 0.010)
 
 
 def _pacemaker(scene: Scene, random: np.random.Generator) -> Map:
@@ -121,14 +121,12 @@ def _pacemaker(scene: Scene, random: np.random.Generator) -> Map:
     can = step(90 * (0.085 - np.abs(scene.u - np.float32(x)))) * step(
         90 * (0.065 - np.abs(scene.v - np.float32(y)))
     )
-    lead = curve((x, y), (0.2 * side, -0.6), (-0.04, -0.35)) + curve(
-        (-0.04, -0.35), (-0.12, 0.05), (0.12, 0.36)
-    )
+    lead = curve((x, y), (0.2 * side, -0.6), (-0.04, -0.35), (-0.12, 0.05), (0.12, 0.36))
     return np.maximum(1.6 * can, stroke(scene.size, lead, 0.012))
 
 
 def _gastric_tube(scene: Scene, random: np.random.Generator) -> Map:
-    path = curve((0.0, -1.0), (0.02, -0.3), (0.03, 0.3)) + curve((0.03, 0.3), (0.06, 0.6), (0.25, 0.72))
+    path = curve((0.0, -1.0), (0.02, -0.3), (0.03, 0.3), (0.06, 0.6), (0.25, 0.72))
     return 0.8 * stroke(scene.size, path, 0.010)
 
 

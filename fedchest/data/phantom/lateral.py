@@ -3,7 +3,7 @@
 import numpy as np
 
 from fedchest.data.phantom.anatomy import Anatomy, Pose
-from fedchest.data.phantom.canvas import Map, ball, bump, step, texture
+from fedchest.data.phantom.canvas import Map, ball, bump, dome, flat, norm, step, texture
 from fedchest.data.phantom.frontal import body_coordinates
 from fedchest.data.phantom.scene import Lung, Scene
 
@@ -58,7 +58,7 @@ def heart(anatomy: Anatomy, u: Map, v: Map, scale: float) -> Map:
     x, y = u - np.float32(-0.22 + 0.16 * (scale - 1)), v - np.float32(0.20)
     along = (0.85 * x + 0.53 * y) / np.float32(0.30 * size)
     across = (0.85 * y - 0.53 * x) / np.float32(0.22 * size)
-    return step(10 * (1 - np.sqrt(along**2 + across**2)))
+    return step(10 * (1 - norm(along, across)))
 
 
 def ribs(anatomy: Anatomy, u: Map, v: Map, shift: Map | float) -> Map:
@@ -66,7 +66,7 @@ def ribs(anatomy: Anatomy, u: Map, v: Map, shift: Map | float) -> Map:
     position = (v - shift + 0.45 * u) / np.float32(anatomy.rib_spacing) + np.float32(anatomy.rib_phase)
     number = np.floor(position).astype(np.int64)
     offset = position - number - np.float32(0.5) - anatomy.rib_shifts[number % len(anatomy.rib_shifts)]
-    bars = np.sqrt(np.maximum(1 - (offset / np.float32(0.22)) ** 2, np.float32(0)))
+    bars = dome(offset / np.float32(0.22))
     return (
         np.float32(0.07 * anatomy.rib_contrast)
         * bars
@@ -81,37 +81,41 @@ def _lungs(anatomy: Anatomy, pose: Pose, u: Map, v: Map) -> Lung:
     du, dv = u - np.float32(centre[0]), v - np.float32(centre[1])
     slanted = dv - 0.30 * du * step(6 * dv) - 0.10 * np.cos(4 * du) * step(6 * dv)
     narrow = du * (1 + 0.35 * np.clip(-dv, 0, 1))
-    rho = ((np.abs(narrow) / half[0]) ** 2.8 + (np.abs(slanted) / half[1]) ** 2.8 + 1e-6) ** np.float32(
-        1 / 2.8
-    )
-    thickness = np.sqrt(np.maximum(1 - rho**3, np.float32(0)))
+    power = np.float32(2.8)
+    wide, high = np.abs(narrow / np.float32(half[0])), np.abs(slanted / np.float32(half[1]))
+    rho: Map = (wide**power + high**power + np.float32(1e-6)) ** (1 / power)
+    thickness: Map = np.sqrt(np.maximum(1 - rho * rho * rho, np.float32(0)))
     return Lung(rho=rho, thickness=thickness, du=du, dv=slanted, centre=centre, half=half, lateral=1.0)
 
 
 def _body(anatomy: Anatomy, u: Map, v: Map) -> Map:
     half = np.float32(0.66 + 0.06 * anatomy.fat) - 0.30 * step(12 * (np.float32(-0.82) - v))
-    trunk = np.sqrt(np.maximum(1 - np.abs((u - 0.02) / half) ** 3, np.float32(0)))
+    across = np.abs((u - np.float32(0.02)) / half)
+    trunk = np.sqrt(np.maximum(1 - across * across * across, np.float32(0)))
     breast = ball(u, v * np.float32(0.8), (-0.62, 0.24), 0.24)
-    return (
+    result: Map = (
         np.float32(anatomy.build * (0.85 + 0.25 * anatomy.fat)) * trunk
         + np.float32(0.2 * anatomy.breast) * breast
     )
+    return result
 
 
 def _spine(anatomy: Anatomy, u: Map, v: Map) -> Map:
     middle = 0.44 - 0.14 * (v + np.float32(0.1)) ** 2
     vertebrae = 0.75 + 0.25 * np.cos(v * np.float32(2 * np.pi / 0.13))
-    return np.float32(0.20 * anatomy.spine) * np.exp(-(((u - middle) / np.float32(0.075)) ** 4)) * vertebrae
+    result: Map = np.float32(0.20 * anatomy.spine) * flat((u - middle) / np.float32(0.075)) * vertebrae
+    return result
 
 
 def _sternum(u: Map, v: Map) -> Map:
     line = u + np.float32(0.52) - 0.10 * (v + np.float32(0.1)) ** 2 + 0.05 * v
-    return (
+    result: Map = (
         0.20
         * np.exp(-((line / np.float32(0.025)) ** 2))
         * step(16 * (v + np.float32(0.6)))
         * step(16 * (0.3 - v))
     )
+    return result
 
 
 def _arch(anatomy: Anatomy, u: Map, v: Map) -> Map:

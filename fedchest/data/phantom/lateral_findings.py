@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedchest.data.phantom.canvas import Map, bump, curve, step, stroke
+from fedchest.data.phantom.canvas import Map, bump, curve, flat, step, stroke
 from fedchest.data.phantom.findings import (
     Finding,
     atelectasis,
@@ -46,7 +46,8 @@ def pneumothorax(scene: Scene, severity: float, random: np.random.Generator) -> 
     edge = 1 - np.float32(0.10 + 0.40 * severity) * np.clip(0.6 * upwards + 0.5 * forwards, 0, 1)
     beyond = step(40 * (lung.rho - edge)) * (lung.rho < 1)
     line = np.exp(-(((lung.rho - edge) / np.float32(0.03)) ** 2)) * (edge < 0.97) * (lung.rho < 1)
-    return np.float32(0.14) * line - beyond * np.float32(0.18 + 0.12 * severity) * lung.thickness
+    result: Map = np.float32(0.14) * line - beyond * np.float32(0.18 + 0.12 * severity) * lung.thickness
+    return result
 
 
 def pleural_other(scene: Scene, severity: float, random: np.random.Generator) -> Map:
@@ -55,7 +56,10 @@ def pleural_other(scene: Scene, severity: float, random: np.random.Generator) ->
     middle = np.float32(random.uniform(-0.2, 0.3) * lung.half[1])
     place = np.exp(-(((lung.dv - middle) / np.float32(0.32)) ** 2)) * (lung.du > 0)
     thick = np.float32(0.12 + 0.14 * severity) * (1 + 0.35 * scene.fine)
-    return np.float32(0.22 + 0.24 * severity) * step(35 * (lung.rho - 1 + thick)) * (lung.rho < 1.03) * place
+    result: Map = (
+        np.float32(0.22 + 0.24 * severity) * step(35 * (lung.rho - 1 + thick)) * (lung.rho < 1.03) * place
+    )
+    return result
 
 
 def fracture(scene: Scene, severity: float, random: np.random.Generator) -> Map:
@@ -65,7 +69,7 @@ def fracture(scene: Scene, severity: float, random: np.random.Generator) -> Map:
     spacing = float(scene.anatomy.rib_spacing)
     height = (scene.v - np.float32(top)) / np.float32(spacing)
     near = (
-        np.exp(-(((scene.u - np.float32(x)) / 0.10) ** 4))
+        flat((scene.u - np.float32(x)) / np.float32(0.10))
         * step(12 * height)
         * step(12 * (count - 0.5 - height))
     )
@@ -86,12 +90,10 @@ def support_devices(scene: Scene, severity: float, random: np.random.Generator) 
         can = step(90 * (0.035 - np.abs(scene.u - np.float32(x)))) * step(
             90 * (0.08 - np.abs(scene.v - np.float32(y)))
         )
-        lead = curve((x, y), (0.05, -0.6), (0.03, -0.2)) + curve((0.03, -0.2), (0.0, 0.15), (-0.28, 0.3))
+        lead = curve((x, y), (0.05, -0.6), (0.03, -0.2), (0.0, 0.15), (-0.28, 0.3))
         metal = np.maximum(1.6 * can, stroke(scene.size, lead, 0.012))
     else:
-        path = curve((-0.05, -1.0), (0.0, -0.7), (0.02, -0.4)) + curve(
-            (0.02, -0.4), (0.0, -0.1), (-0.05, 0.1)
-        )
+        path = curve((-0.05, -1.0), (0.0, -0.7), (0.02, -0.4), (0.0, -0.1), (-0.05, 0.1))
         metal = stroke(scene.size, path, 0.014)
     return np.float32(0.18 + 0.28 * severity) * metal
 

@@ -84,7 +84,8 @@ def _scatter(healthy: Map, look: SiteLook) -> Map:
 
 
 def _window(healthy: Map, look: SiteLook) -> tuple[np.float32, np.float32]:
-    low, high = np.quantile(healthy[::4, ::4], (0.03, 0.985))
+    ordered = np.sort(healthy[::4, ::4], axis=None)
+    low, high = ordered[int(0.03 * len(ordered))], ordered[int(0.985 * len(ordered))]
     return np.float32(look.contrast * (low - 0.12)), np.float32(look.contrast * (high + 0.10))
 
 
@@ -92,7 +93,8 @@ def _collimated(shade: Map, look: SiteLook, random: np.random.Generator) -> Map:
     u, v = grid(len(shade))
     if look.border == "shutters":
         left, right, top, bottom = random.uniform(0.88, 1.02, 4)
-        return shade * ((u > -left) & (u < right) & (v > -top) & (v < bottom))
+        result: Map = shade * ((u > -left) & (u < right) & (v > -top) & (v < bottom))
+        return result
     if look.border == "round":
         return shade * step(40 * (np.float32(1.28) - np.sqrt(u**2 + v**2)))
     return shade

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
 
 from fedchest.data.cohort import LATERAL
-from fedchest.data.phantom.anatomy import draw_anatomy, draw_pose
+from fedchest.data.phantom.anatomy import Anatomy, draw_anatomy, draw_pose
 from fedchest.data.phantom.canvas import Map
 from fedchest.data.phantom.frontal import frontal_scene
 from fedchest.data.phantom.frontal_findings import FRONTAL_FINDINGS
@@ -58,7 +59,7 @@ def render(shot: Shot) -> Rendering:
     """
     is_lateral = shot.view == LATERAL
     here = f"study {shot.study} {shot.view}"
-    anatomy = draw_anatomy(stream(shot.seed, shot.patient, "anatomy"), male=shot.male, age=shot.age)
+    anatomy = _anatomy(shot.seed, shot.patient, shot.male, shot.age)
     pose = draw_pose(stream(shot.seed, shot.patient, f"{here} pose"), shot.view)
     compose = lateral_scene if is_lateral else frontal_scene
     scene = compose(anatomy, pose, shot.size, stream(shot.seed, shot.patient, "texture"))
@@ -70,6 +71,11 @@ def render(shot: Shot) -> Rendering:
     exposed = scene.base + sum(deltas.values())
     pixels = photograph(exposed, scene.base, shot.look, stream(shot.seed, shot.patient, f"{here} exposure"))
     return Rendering(pixels=pixels, healthy=scene.base, deltas=deltas)
+
+
+@lru_cache(maxsize=4)
+def _anatomy(seed: int, patient: int, male: bool, age: int) -> Anatomy:
+    return draw_anatomy(stream(seed, patient, "anatomy"), male=male, age=age)
 
 
 def _mask(delta: Map) -> npt.NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from fedchest.data.labels import OBSERVATIONS
 from fedchest.data.partition import SITES_FILE
 from fedchest.data.phantom.look import draw_look
 from fedchest.data.phantom.render import Rendering, Shot, render
-from fedchest.data.phantom.reports import DRAWN, Study, report_model, statistics
+from fedchest.data.phantom.reports import report_model, statistics
 from fedchest.data.phantom.streams import stream
 from fedchest.errors import ConfigError, DataError
 from fedchest.files import write_atomically
