@@ -8,7 +8,6 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 
 from clients.outbox import Outbox, StoredSubmission
-from clients.trainer import LocalTrainer
 from fedchest.aggregation.model import parse_model
 from fedchest.artifacts import ArtifactStore
 from fedchest.federation.attestation import attestation_checks
@@ -31,6 +30,7 @@ from fedchest.federation.messages import (
     UpdateReply,
 )
 from fedchest.federation.study import Study
+from fedchest.federation.trainer import LocalTrainer
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.journal import Journal
 from fedchest.ledger.records import REQUIRED_CHECKS, Institution, RoundState

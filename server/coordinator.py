@@ -39,7 +39,7 @@ from fedchest.protection.codec import Codec, EncodedUpdate, Layout
 from fedchest.protection.keys import load_sealing_key
 from fedchest.protection.manifest import Manifest
 from fedchest.refusals import Reason, Refused
-from server.evaluation import PublicEvaluation
+from fedchest.federation.evaluation import PublicEvaluation
 
 _SETTLING_POLL_SECONDS = 0.5
 
@@ -158,6 +158,7 @@ class Coordinator:
                 self.ledger.expire(state.number)
             else:
                 time.sleep(_SETTLING_POLL_SECONDS)
+        self.ledger.sync()
         self._progress.report("settled", round=state.number, finalized=state.phase is Phase.FINALIZED)
 
     def abandon(self, state: RoundState) -> None:
@@ -166,12 +167,13 @@ class Coordinator:
 
     def evaluate(self, server_round: int, arrays: ArrayRecord) -> None:
         """Measure the finalized global model on the public set and note the figures; Flower calls it each round."""
-        head = self.ledger.global_model()
-        self._evaluation.note(
-            finalized_rounds=self._finalized_rounds(),
-            model=self.artifacts.get(head),
+        finalized = self._finalized_rounds()
+        figures = self._evaluation.note(
+            finalized_rounds=finalized,
+            model=self.artifacts.get(self.ledger.global_model()),
             seconds=time.monotonic() - self._opened_at,
         )
+        self._progress.report("measured", finalized_rounds=finalized, mean_auroc=figures.mean_auroc)
 
     def _finalized_rounds(self) -> int:
         rounds = range(1, self.ledger.current_round() + 1)

@@ -25,6 +25,7 @@ from fedchest.federation.directory import (
     write_document,
 )
 from fedchest.federation.initial import InitialModel, make_initial_model
+from fedchest.federation.provenance import write_provenance
 from fedchest.federation.study import Study, StudyPrivacy, weight_class_of
 from fedchest.files import write_atomically
 from fedchest.learning.objectives import objective_named
@@ -76,6 +77,7 @@ def prepare(settings: Settings, root: Path) -> PreparedRun:
     for folder in [directory.root, *directory.parties()]:
         write_atomically(folder / STUDY, study.to_bytes())
     write_document(directory.settings, settings)
+    write_provenance(directory.provenance, seed=settings.run.seed)
     unit = study.patients_per_weight_unit
     sizes = tuple(weight_class_of(len(distinct_patients(cohort)), unit) for cohort in cohorts)
     return PreparedRun(directory, study, initial, sizes)

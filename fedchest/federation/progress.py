@@ -22,7 +22,7 @@ class ProgressLog:
 
 
 class ProgressReader:
-    """Reads what was appended to a party's progress file since the last look."""
+    """Reads what was appended to a party's progress file since the last look; the past before the first is left out."""
 
     def __init__(self, folder: Path) -> None:
         self._path = folder / PROGRESS

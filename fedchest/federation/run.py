@@ -17,6 +17,7 @@ from fedchest.federation.directory import (
 )
 from fedchest.federation.engines.in_process import run_in_process
 from fedchest.federation.prepare import PreparedRun
+from fedchest.files import write_atomically
 from fedchest.ledger.chain import LocalChain
 from fedchest.ledger.client import LedgerClient, deploy
 from fedchest.ledger.journal import Journal
@@ -66,6 +67,19 @@ def found_study(prepared: PreparedRun, settings: Settings, rpc_url: str) -> None
     for folder, weight_class in zip(directory.institutions(), prepared.weight_classes, strict=True):
         ledger.register_institution(Wallet.load(folder / WALLET).address, weight_class, budget)
     connect(directory, Connection(rpc_url=rpc_url, chain_id=chain_id, contract=address))
+
+
+def recover_chain(directory: RunDirectory) -> None:
+    """Give the local chain the longest of the parties' journals: it may have been killed behind them.
+
+    A longer journal continues a shorter one; if it did not, that party would refuse the rebuilt chain.
+    """
+    own = Journal(directory.chain / JOURNAL)
+    longest = max(
+        (Journal(folder / JOURNAL) for folder in directory.parties()), key=lambda j: len(j.records())
+    )
+    if len(longest.records()) > len(own.records()):
+        write_atomically(own.path, longest.path.read_bytes())
 
 
 def reconnect(directory: RunDirectory, rpc_url: str) -> None:

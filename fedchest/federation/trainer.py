@@ -40,13 +40,30 @@ class LocalTrainer:
         the budget does not cover the round, Refused(BUDGET_STATE) when the ledger is missing or outdated.
         """
         dp = self._study.dp_constants(institution.weight_class)
-        random = self._randomness(round_number)
+        label = f"round {round_number}"
         if dp is not None:
-            self._reserve(dp, round_number, institution)
+            self._reserve(dp, label, institution)
         model = self._model(base)
         data = self._dataset(self._document.patients)
-        self._run_steps(model, data, dp, random, round_number)
+        self._run_steps(model, data, dp, self._randomness(label), label)
         return {name: after - base[name] for name, after in trained_parameters(model).items()}
+
+    def train_alone(self, base: Arrays, institution: Institution) -> Arrays:
+        """The model that this hospital gets without the others, by the same number of the same steps.
+
+        A research baseline: it charges the patients as a study would, above the study's own budget.
+        """
+        values = dict(base)
+        dp = self._study.dp_constants(institution.weight_class)
+        for number in range(1, self._study.rounds + 1):
+            label = f"local-only round {number}"
+            if dp is not None:
+                charge = Charge(dp.noise_multiplier, dp.sampling_rate, dp.steps)
+                self._ledger().reserve(charge, label, delta=dp.delta, budget=math.inf)
+            model = self._model(values)
+            self._run_steps(model, self._dataset(self._document.patients), dp, self._randomness(label), label)
+            values |= trained_parameters(model)
+        return values
 
     def epsilon_spent(self) -> int:
         """Micro-units of epsilon that the cohort has spent at the study's delta, rounded up; 0 with DP off."""
@@ -62,7 +79,7 @@ class LocalTrainer:
         line = f'{{"round": {round_number}, "mean_auroc": {_json_number(result.mean_auroc)}}}'
         append_durably(self._folder / "evaluation.jsonl", line.encode(), mode=OWNER_ONLY)
 
-    def _reserve(self, dp: DpConstants, round_number: int, institution: Institution) -> None:
+    def _reserve(self, dp: DpConstants, label: str, institution: Institution) -> None:
         charge = Charge(dp.noise_multiplier, dp.sampling_rate, dp.steps)
         try:
             ledger = self._ledger()
@@ -70,7 +87,7 @@ class LocalTrainer:
             budget = self._budget(institution)
             if ledger.epsilon_after(charge, dp.delta) > budget:
                 raise Refused(Reason.BUDGET_EXHAUSTED)
-            ledger.reserve(charge, f"round {round_number}", delta=dp.delta, budget=budget)
+            ledger.reserve(charge, label, delta=dp.delta, budget=budget)
         except BudgetError:
             raise Refused(Reason.BUDGET_STATE) from None
 
@@ -81,13 +98,11 @@ class LocalTrainer:
     def _ledger(self) -> CohortLedger:
         return CohortLedger(self._document.epsilon_ledger, self._document.patients)
 
-    def _randomness(self, round_number: int) -> Randomness:
+    def _randomness(self, label: str) -> Randomness:
         secret = self._document.randomness_secret
         if secret is None:
             return Randomness.system()
-        return Randomness.derived(
-            secret.read_bytes(), f"{self._document.randomness_label}|round {round_number}"
-        )
+        return Randomness.derived(secret.read_bytes(), f"{self._document.randomness_label}|{label}")
 
     def _model(self, values: Arrays) -> ChestModel:
         model = build_model(self._study.model, seed=0)
@@ -113,10 +128,10 @@ class LocalTrainer:
         data: ChestDataset,
         dp: DpConstants | None,
         random: Randomness,
-        round_number: int,
+        label: str,
     ) -> None:
         def report(step: int) -> None:
-            self._progress.report("step", round=round_number, step=step, steps=self._study.steps)
+            self._progress.report("step", label=label, step=step, steps=self._study.steps)
 
         study = self._study
         objective = objective_named(study.objective, private=dp is not None)

@@ -1,0 +1,28 @@
+"""Each hospital's local-only model, to set beside the federated one."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from fedchest.aggregation.model import parse_model
+from fedchest.federation.directory import SITE, STUDY, RunDirectory, SiteDocument, read_document, read_study
+from fedchest.federation.evaluation import PublicEvaluation
+from fedchest.federation.trainer import LocalTrainer
+from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.records import Institution
+
+
+def local_only_auroc(
+    directory: RunDirectory, ledger: LedgerClient, *, workers: int
+) -> dict[int, float | None]:
+    """Mean AUROC on the public set of each institution's local-only model, by institution number."""
+    base = parse_model(directory.artifacts.get(ledger.round(1).base_model))
+    evaluation = PublicEvaluation.open(directory.coordinator)
+
+    def measure(folder: Path, institution: Institution) -> float | None:
+        document = read_document(folder / SITE, SiteDocument)
+        model = LocalTrainer(document, read_study(folder / STUDY), folder).train_alone(base, institution)
+        return evaluation.measure(model).mean_auroc
+
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        figures = pool.map(measure, directory.institutions(), ledger.institutions())
+        return dict(enumerate(figures))

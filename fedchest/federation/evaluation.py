@@ -1,0 +1,79 @@
+"""Models on public patients: the only accuracy that the coordinator ever sees."""
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+from fedchest.aggregation.model import parse_model
+from fedchest.data.chexpert import read_chexpert
+from fedchest.data.dataset import ChestDataset, load_dataset
+from fedchest.federation.directory import (
+    COORDINATOR,
+    ROUNDS,
+    STUDY,
+    CoordinatorDocument,
+    read_document,
+    read_json,
+    read_study,
+)
+from fedchest.federation.study import Study
+from fedchest.files import write_atomically
+from fedchest.learning.evaluate import evaluate
+from fedchest.models.chest import build_model
+from fedchest.models.parameters import Arrays, load_parameters
+
+
+class PublicFigures(NamedTuple):
+    """Mean AUROC and that of each label; None where nothing could be measured."""
+
+    mean_auroc: float | None
+    auroc: dict[str, float | None] | None
+
+
+class PublicEvaluation:
+    """Measures models on the study's public set, where it has one."""
+
+    def __init__(self, document: CoordinatorDocument, study: Study, folder: Path) -> None:
+        self._document = document
+        self._study = study
+        self._notes = folder / ROUNDS
+
+    @classmethod
+    def open(cls, folder: Path) -> "PublicEvaluation":
+        """The evaluation of the coordinator whose folder this is. Raises StoreError."""
+        document = read_document(folder / COORDINATOR, CoordinatorDocument)
+        return cls(document, read_study(folder / STUDY), folder)
+
+    def measure(self, model: Arrays) -> PublicFigures:
+        """The model's figures on the public set; Nones without one."""
+        if self._dataset is None:
+            return PublicFigures(None, None)
+        network = build_model(self._study.model, seed=0)
+        load_parameters(network, model)
+        result = evaluate(network, self._dataset)
+        return PublicFigures(result.mean_auroc, dict(result.auroc))
+
+    def note(self, *, finalized_rounds: int, model: bytes, seconds: float) -> PublicFigures:
+        """The figures of the model that stands after `finalized_rounds`, measured and written down once."""
+        notes = read_json(self._notes) if self._notes.exists() else []
+        for note in notes:
+            if note["finalized_rounds"] == finalized_rounds:
+                return PublicFigures(note["mean_auroc"], note["auroc"])
+        figures = self.measure(parse_model(model))
+        notes.append({"finalized_rounds": finalized_rounds, "seconds": seconds, **figures._asdict()})
+        write_atomically(self._notes, json.dumps(notes, indent=1).encode())
+        return figures
+
+    @cached_property
+    def _dataset(self) -> ChestDataset | None:
+        if self._document.evaluation_data is None:
+            return None
+        study = self._study
+        return load_dataset(
+            read_chexpert(self._document.evaluation_data, "valid", views=study.views),
+            size=study.model.image_size,
+            cache_dir=self._document.cache,
+            label_names=study.labels,
+            policies=study.uncertainty,
+        )

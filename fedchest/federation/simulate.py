@@ -1,0 +1,58 @@
+"""The whole job on one machine: prepare, found, run, gather; or go on from where a run stopped."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from fedchest.errors import StoreError
+from fedchest.federation.baselines import local_only_auroc
+from fedchest.federation.config import Settings
+from fedchest.federation.directory import CONNECTION, Connection, RunDirectory, read_document, read_study
+from fedchest.federation.prepare import prepare
+from fedchest.federation.results import Results, collect, write_results
+from fedchest.federation.run import ENGINES, chain_of, found_study, reconnect, recover_chain
+from fedchest.ledger.client import LedgerClient
+
+Announce = Callable[[str], None]
+
+
+def simulate(settings: Settings, root: Path, announce: Announce) -> Results:
+    """Run a new federation below `root`; `announce` is told each stage. Raises FedChestError."""
+    announce("Preparing: reading the data, dividing the patients, making keys and the initial model")
+    prepared = prepare(settings, root)
+    with chain_of(prepared.directory, settings) as rpc_url:
+        announce("Founding the study: deploying the contract, registering the institutions")
+        found_study(prepared, settings, rpc_url)
+        return _run(prepared.directory, settings, announce)
+
+
+def resume(root: Path, announce: Announce) -> Results:
+    """Go on with the run below `root` from its last finalized round. Raises FedChestError."""
+    directory = RunDirectory(root)
+    settings = read_document(directory.settings, Settings)
+    if not (directory.coordinator / CONNECTION).exists():
+        raise StoreError(f"{root} was interrupted before its first round: start a new run.")
+    announce("Rebuilding the chain from the journals")
+    recover_chain(directory)
+    with chain_of(directory, settings) as rpc_url:
+        reconnect(directory, rpc_url)
+        return _run(directory, settings, announce)
+
+
+def _run(directory: RunDirectory, settings: Settings, announce: Announce) -> Results:
+    announce("Training")
+    ENGINES[settings.run.engine](directory, settings)
+    connection = read_document(directory.coordinator / CONNECTION, Connection)
+    ledger = LedgerClient(connection.rpc_url, connection.contract, chain_id=connection.chain_id)
+    local_only: dict[int, float | None] = {}
+    if settings.run.local_baselines:
+        announce("Training each hospital's local-only model, for comparison")
+        local_only = local_only_auroc(directory, ledger, workers=settings.run.workers)
+    results = collect(
+        directory,
+        read_study(directory.study),
+        ledger,
+        reproducible_noise=settings.privacy.reproducible_noise,
+        local_only=local_only,
+    )
+    write_results(directory, results)
+    return results
