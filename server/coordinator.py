@@ -26,6 +26,7 @@ from fedchest.federation.directory import (
     read_document,
     read_study,
 )
+from fedchest.federation.evaluation import PublicEvaluation
 from fedchest.federation.expectation import expectation
 from fedchest.federation.layout import update_layout
 from fedchest.federation.messages import ModelMessage, UpdateReply
@@ -39,7 +40,6 @@ from fedchest.protection.codec import Codec, EncodedUpdate, Layout
 from fedchest.protection.keys import load_sealing_key
 from fedchest.protection.manifest import Manifest
 from fedchest.refusals import Reason, Refused
-from fedchest.federation.evaluation import PublicEvaluation
 
 _SETTLING_POLL_SECONDS = 0.5
 

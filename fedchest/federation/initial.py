@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from fedchest.aggregation.model import model_bytes

@@ -1,11 +1,11 @@
 """Local training at one hospital: reserve the epsilon, train, hand the update over; nothing else leaves."""
 
 import math
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from fedchest.accounting.prv import MICRO, Charge, micro
 from fedchest.accounting.cohort_ledger import CohortLedger
-
+from fedchest.accounting.prv import Charge, micro
 from fedchest.data.chexpert import read_chexpert
 from fedchest.data.dataset import ChestDataset, load_dataset
 from fedchest.errors import BudgetError
@@ -59,7 +59,8 @@ class LocalTrainer:
             label = f"local-only round {number}"
             if dp is not None:
                 charge = Charge(dp.noise_multiplier, dp.sampling_rate, dp.steps)
-                self._ledger().reserve(charge, label, delta=dp.delta, budget=math.inf)
+                with self._ledger() as ledger:
+                    ledger.reserve(charge, label)
             model = self._model(values)
             self._run_steps(model, self._dataset(self._document.patients), dp, self._randomness(label), label)
             values |= trained_parameters(model)
@@ -69,7 +70,8 @@ class LocalTrainer:
         """Micro-units of epsilon that the cohort has spent at the study's delta, rounded up; 0 with DP off."""
         if self._study.privacy is None:
             return 0
-        return micro(self._ledger().epsilon(self._study.privacy.delta))
+        with self._ledger() as ledger:
+            return micro(ledger.epsilon(self._study.privacy.delta))
 
     def evaluate_for_the_hospital(self, round_number: int, model: Arrays) -> None:
         """Measure the global model on the hospital's validation patients; the figures stay in its own folder."""
@@ -82,21 +84,20 @@ class LocalTrainer:
     def _reserve(self, dp: DpConstants, label: str, institution: Institution) -> None:
         charge = Charge(dp.noise_multiplier, dp.sampling_rate, dp.steps)
         try:
-            ledger = self._ledger()
-            ledger.require_at_least(institution.epsilon_spent, dp.delta)
-            budget = self._budget(institution)
-            if ledger.epsilon_after(charge, dp.delta) > budget:
-                raise Refused(Reason.BUDGET_EXHAUSTED)
-            ledger.reserve(charge, label, delta=dp.delta, budget=budget)
+            with self._ledger() as ledger:
+                ledger.require_at_least(institution.epsilon_spent, dp.delta)
+                if micro(ledger.epsilon_after(charge, dp.delta)) > self._budget(institution):
+                    raise Refused(Reason.BUDGET_EXHAUSTED)
+                ledger.reserve(charge, label)
         except BudgetError:
             raise Refused(Reason.BUDGET_STATE) from None
 
-    def _budget(self, institution: Institution) -> float:
-        """The smaller of what the contract and the hospital itself allow."""
-        return min(institution.epsilon_budget / MICRO, self._document.epsilon_budget)
+    def _budget(self, institution: Institution) -> int:
+        """The smaller of what the contract and the hospital itself allow, in micro-units."""
+        return min(institution.epsilon_budget, micro(self._document.epsilon_budget))
 
-    def _ledger(self) -> CohortLedger:
-        return CohortLedger(self._document.epsilon_ledger, self._document.patients)
+    def _ledger(self) -> AbstractContextManager[CohortLedger]:
+        return CohortLedger.open(self._document.epsilon_ledger, self._document.patients)
 
     def _randomness(self, label: str) -> Randomness:
         secret = self._document.randomness_secret

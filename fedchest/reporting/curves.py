@@ -6,11 +6,12 @@ import matplotlib
 
 matplotlib.use("Agg")
 
-from matplotlib import pyplot  # noqa: E402  (the backend must be chosen first)
+from matplotlib import pyplot
+from matplotlib.axes import Axes
 
-from fedchest.federation.directory import RunDirectory  # noqa: E402
-from fedchest.federation.results import Results  # noqa: E402
-from fedchest.files import write_atomically  # noqa: E402
+from fedchest.federation.directory import RunDirectory
+from fedchest.federation.results import Results
+from fedchest.files import write_atomically
 
 
 def draw_curves(directory: RunDirectory, results: Results) -> None:
@@ -26,7 +27,7 @@ def draw_curves(directory: RunDirectory, results: Results) -> None:
     write_atomically(directory.curves, buffer.getvalue())
 
 
-def _draw_auroc(axes: pyplot.Axes, results: Results) -> None:
+def _draw_auroc(axes: Axes, results: Results) -> None:
     finalized = [figures for figures in results.rounds if figures.finalized]
     mean = [results.initial_auroc, *(figures.mean_auroc for figures in finalized)]
     for label in finalized[0].auroc or {} if finalized else {}:
@@ -44,7 +45,7 @@ def _draw_auroc(axes: pyplot.Axes, results: Results) -> None:
     axes.legend(fontsize=7)
 
 
-def _draw_epsilon(axes: pyplot.Axes, results: Results) -> None:
+def _draw_epsilon(axes: Axes, results: Results) -> None:
     for number, institution in enumerate(results.institutions):
         spent = [0.0, *(figures.epsilon.get(number, 0.0) for figures in results.rounds)]
         axes.plot(range(len(spent)), spent, marker=".", label=institution.name)
