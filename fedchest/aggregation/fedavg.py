@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedchest.errors import ConfigError
-from fedchest.protection.codec import MAX_TOTAL_WEIGHT, Codec, EncodedUpdate, Layout, layout_of
+from fedchest.protection.codec import MAX_TOTAL_WEIGHT, Codec, EncodedUpdate, Layout
 
 MAX_WEIGHT_CLASS = 0xFFFF
 
@@ -45,19 +45,21 @@ def weighted_mean(total: NDArray[np.int64], total_weight: int, codec: Codec) -> 
 def apply_mean(
     base: Mapping[str, NDArray[np.float32]], layout: Layout, mean: NDArray[np.float64]
 ) -> dict[str, NDArray[np.float32]]:
-    """The next global model, float32(float64(base) + mean), by name.
+    """The next global model by name: float32(float64(base) + mean) for the tensors of `layout`, `base` otherwise.
 
     With one update it is base + update to within half a step of the codec and the rounding to float32. Raises
-    ConfigError when the layout is not that of `base`.
+    ConfigError when `layout` names a tensor that `base` does not have in that shape.
     """
-    if layout_of(base) != layout:
-        raise ConfigError("The update's tensors are not those of the base model.")
+    foreign = [name for name, shape in layout if name not in base or base[name].shape != shape]
+    if foreign:
+        raise ConfigError(f"The update's tensor {foreign[0]} is not one of the base model.")
     ends = np.cumsum([base[name].size for name, _ in layout])
     parts = np.split(mean, ends[:-1])
-    return {
+    moved = {
         name: (base[name].astype(np.float64) + part.reshape(shape)).astype(np.float32)
         for (name, shape), part in zip(layout, parts, strict=True)
     }
+    return {**base, **moved}
 
 
 def next_model(

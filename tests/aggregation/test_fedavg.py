@@ -119,5 +119,12 @@ def test_agrees_with_flower_fedavg() -> None:
 
 def test_a_mean_of_another_layout_is_not_applied() -> None:
     base = {"w": np.zeros((2, 3), np.float32)}
-    with pytest.raises(ConfigError, match="base model"):
-        apply_mean(base, (("w", (3, 2)),), np.zeros(6))
+    for layout in ((("w", (3, 2)),), (("v", (2, 3)),)):
+        with pytest.raises(ConfigError, match="base model"):
+            apply_mean(base, layout, np.zeros(6))
+
+
+def test_tensors_outside_the_update_keep_their_values() -> None:
+    base = {"encoder": np.array([3.0], np.float32), "head": np.array([1.0, 2.0], np.float32)}
+    new = apply_mean(base, (("head", (2,)),), np.array([0.5, 0.25]))
+    assert new["encoder"].tolist() == [3.0] and new["head"].tolist() == [1.5, 2.25]

@@ -93,6 +93,13 @@ def test_worst_rounding_of_a_clipped_update_is_within_the_bound(fraction: float)
     assert exact_square_norm(decoded.values) <= exact_limit(codec)
 
 
+def test_ties_go_to_even() -> None:
+    halves = np.array([0.5, 1.5, 2.5, -0.5, -1.5, -2.5], np.float32)
+    update = {"w": np.ldexp(halves, -24)}
+    values = Codec(1.0).decode(Codec(1.0).encode(update), layout_of(update)).values
+    assert values.tolist() == [0, 2, 2, 0, -2, -2]
+
+
 def test_clip_that_binds_keeps_the_direction() -> None:
     update = {"w": np.array([3e20, -4e20, 0], np.float32)}
     values = Codec(1.0).decode(Codec(1.0).encode(update), layout_of(update)).values

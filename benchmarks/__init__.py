@@ -1,0 +1,5 @@
+"""Benchmarks: `python -m benchmarks.NAME [--json]`."""
+
+from fedchest.runtime import prepare
+
+prepare()
