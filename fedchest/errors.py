@@ -31,3 +31,7 @@ class BudgetError(FedChestError):
 
 class UnboundedLossError(FedChestError):
     """A loss or layer whose per-patient contribution can't be bounded was asked for with DP on."""
+
+
+class EngineError(FedChestError):
+    """A process that carries the federation (SuperLink, SuperNode, simulation) failed to start, join or finish."""
