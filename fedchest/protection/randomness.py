@@ -7,28 +7,30 @@ import os
 from typing import Self
 
 import numpy as np
-from cryptography.hazmat.primitives.ciphers import Cipher, CipherContext
+from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import ChaCha20
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
 _KEY_BYTES = 32
+_COUNTER_BYTES, _NONCE_BYTES = 4, 12  # of a ChaCha20 block
 _WORD_BYTES = 8
 _CHUNK = 1 << 15  # values made at a time, so that the work stays in the processor's cache
 _UNIFORM_BITS = 52
 
 
 class Randomness:
-    """The ChaCha20 stream (RFC 8439) of a 32-byte key, and independent streams derived from the key by label.
+    """ChaCha20 (RFC 8439) under a 32-byte key, one nonce a draw, and independent generators derived by label.
 
-    What a stream yields depends on the key and on the order of calls. Bytes, uniforms, draws and integers are
+    What is drawn depends on the key and on the number of draws before. Bytes, uniforms, draws and integers are
     the same on every machine; `normal` may differ in a last place between builds of NumPy.
     """
 
     def __init__(self, key: bytes) -> None:
         self._key = key
-        self._stream = _keystream(_derive(key, "stream"))
+        self._stream_key = _derive(key, "stream")
+        self._draws = 0
 
     @classmethod
     def system(cls) -> Self:
@@ -41,12 +43,14 @@ class Randomness:
         return cls(_derive(secret, f"derived/{label}"))
 
     def child(self, label: str) -> "Randomness":
-        """An independent stream, which depends on key and label and not on what was drawn from this one."""
+        """An independent generator, by key and label, whatever was drawn from this one."""
         return Randomness(_derive(self._key, f"child/{label}"))
 
     def bytes(self, n: int) -> bytes:
-        """The next `n` bytes of the stream."""
-        return self._stream.update(bytes(n))
+        """`n` random bytes, at most the 256 GiB of one nonce."""
+        self._draws += 1
+        nonce = bytes(_COUNTER_BYTES) + self._draws.to_bytes(_NONCE_BYTES, "little")
+        return Cipher(ChaCha20(self._stream_key, nonce), mode=None).encryptor().update(bytes(n))
 
     def uniform(self, n: int) -> NDArray[np.float64]:
         """float64[n], uniform on the odd multiples of 2^-53 in (0, 1): neither end is ever reached."""
@@ -90,10 +94,6 @@ class Randomness:
 
     def _words(self, n: int) -> NDArray[np.uint64]:
         return np.frombuffer(self.bytes(n * _WORD_BYTES), "<u8")
-
-
-def _keystream(key: bytes) -> CipherContext:
-    return Cipher(ChaCha20(key, bytes(16)), mode=None).encryptor()
 
 
 def _derive(secret: bytes, label: str) -> bytes:

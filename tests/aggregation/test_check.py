@@ -178,6 +178,9 @@ def test_manifest_that_was_not_committed() -> None:
     sent = send()
     other = EXPECTATION.manifest(sent.submission.sealed_hash, 999).to_bytes()
     assert_refused(dataclasses.replace(sent, manifest=other), Reason.MANIFEST_MISMATCH)
+    on_chain = sent.submission
+    committed = commit(CONTEXT, on_chain.sealed_hash, on_chain.plaintext_hash, other, 8, 1_000_000)
+    assert_refused(dataclasses.replace(sent, submission=committed), Reason.MANIFEST_MISMATCH)
 
 
 @pytest.mark.parametrize("content", [b"{}", b"\xff\xfe", send().manifest + b" "])

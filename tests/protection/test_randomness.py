@@ -22,18 +22,15 @@ def fixed(label: str = "test") -> Randomness:
     return Randomness.derived(b"a recorded secret", label)
 
 
-def test_stream_is_chacha20_under_derived_keys() -> None:
+def test_draws_are_chacha20_under_a_derived_key_and_their_number() -> None:
     def derive(secret: bytes, label: bytes) -> bytes:
         return HKDF(SHA256(), 32, salt=None, info=b"fedchest/randomness/v1/" + label).derive(secret)
 
     key = derive(derive(b"a recorded secret", b"derived/test"), b"stream")
-    expected = Cipher(ChaCha20(key, bytes(16)), None).encryptor().update(bytes(100))
-    assert fixed().bytes(100) == expected
-
-
-def test_stream_continues() -> None:
     generator = fixed()
-    assert generator.bytes(7) + generator.bytes(60) == fixed().bytes(67)
+    for draw in (1, 2, 3):
+        nonce = bytes(4) + draw.to_bytes(12, "little")
+        assert generator.bytes(100) == Cipher(ChaCha20(key, nonce), None).encryptor().update(bytes(100))
 
 
 def test_same_secret_and_label_give_the_same_stream_and_others_do_not() -> None:
