@@ -1,1 +1,1 @@
-"""Reading the trail and replaying it."""
+"""Reading a run's trail, and checking it against the chain while trusting nobody."""

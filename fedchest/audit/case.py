@@ -1,0 +1,146 @@
+"""The case that the steps examine: a run directory beside its chain, and the key that opens the updates."""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from pydantic import TypeAdapter
+
+from fedchest.aggregation.record import RoundRecord
+from fedchest.audit.report import Fault, NotChecked
+from fedchest.audit.source import Source
+from fedchest.errors import ChainError, KeyFileError, StoreError
+from fedchest.federation.directory import (
+    CONNECTION,
+    STUDY,
+    Connection,
+    RunDirectory,
+    read_document,
+    read_study,
+)
+from fedchest.federation.layout import update_layout
+from fedchest.federation.study import Study
+from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.records import Event, Institution, RoundState
+from fedchest.protection.codec import Layout
+from fedchest.protection.keys import encode_public_key, load_sealing_key
+
+_NO_HASH = bytes(32)
+_HASH = re.compile(r"[0-9a-f]{64}")
+_RECORD = TypeAdapter(RoundRecord)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What a step may ask for. A property whose basis is missing raises NotChecked, and so ends the step."""
+
+    directory: RunDirectory
+    source: Source
+    key_file: Path
+
+    def name(self, path: Path) -> str:
+        """`path` relative to the run directory."""
+        return str(path.relative_to(self.directory.root))
+
+    def open_ledger(self) -> LedgerClient:
+        """The contract that the auditor pins. Raises ChainError, StoreError, NotChecked without a chain."""
+        if self.source.rpc_url is None:
+            raise NotChecked("there is no chain to compare with")
+        pinned = read_document(self.directory.auditor / CONNECTION, Connection)
+        return LedgerClient(self.source.rpc_url, pinned.contract, chain_id=pinned.chain_id)
+
+    @cached_property
+    def ledger(self) -> LedgerClient:
+        """The pinned contract."""
+        try:
+            return self.open_ledger()
+        except (ChainError, StoreError) as error:
+            raise NotChecked(f"the pinned contract can't be read: {error}") from None
+
+    @cached_property
+    def study(self) -> Study:
+        """The study whose hash is on chain, from the first of the parties' copies that is it."""
+        on_chain = self.ledger.rules().study
+        for path in self.study_files():
+            if path.exists() and hashlib.sha256(path.read_bytes()).digest() == on_chain:
+                return read_study(path)
+        raise NotChecked("no study.json is the study whose hash is on chain")
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Names and shapes of the study's updates."""
+        return update_layout(self.study)
+
+    @cached_property
+    def key(self) -> X25519PrivateKey:
+        """The private key that opens the sealed updates: the auditor's, or the coordinator's."""
+        try:
+            key = load_sealing_key(self.key_file)
+        except KeyFileError as error:
+            raise NotChecked(f"the sealed updates can't be opened: {error}") from None
+        recipients = (self.study.auditor_key, self.study.coordinator_key)
+        if encode_public_key(key.public_key()) not in recipients:
+            raise NotChecked(f"the updates are not sealed for the key in {self.key_file}")
+        return key
+
+    @cached_property
+    def events(self) -> list[Event]:
+        """Every event of the contract, in the chain's order."""
+        return self.ledger.events()
+
+    @cached_property
+    def institutions(self) -> dict[int, Institution]:
+        """The registered institutions by number."""
+        return {institution.id: institution for institution in self.ledger.institutions()}
+
+    @cached_property
+    def rounds(self) -> list[RoundState]:
+        """Every round that was opened."""
+        return [self.ledger.round(number) for number in range(1, self.ledger.current_round() + 1)]
+
+    @property
+    def proposed_rounds(self) -> list[RoundState]:
+        """The rounds for which a model was proposed, finalized or not."""
+        return [state for state in self.rounds if state.new_model != _NO_HASH]
+
+    def record(self, state: RoundState) -> RoundRecord:
+        """The coordinator's record of a proposed round. Raises Fault when it is absent or not of the form."""
+        content = self.artifact(state.record, "the round's record", round=state.number)
+        try:
+            record = _RECORD.validate_json(content)
+        except ValueError:
+            record = None
+        if record is None or record.to_bytes() != content or not _names_hashes(record):
+            file = self.name(self.directory.artifacts.path(state.record))
+            raise Fault("is not a record of a round", file=file, round=state.number)
+        return record
+
+    def events_of(self, name: str, round: int | None = None) -> list[Event]:
+        """The events of one kind, of one round where it is given."""
+        return [event for event in self.events if event.name == name and round in (None, event.round)]
+
+    def study_files(self) -> list[Path]:
+        """Where copies of the study lie: the run's own and each party's."""
+        return [folder / STUDY for folder in (self.directory.root, *self.directory.parties())]
+
+    def artifact(
+        self, digest: bytes, what: str, *, round: int | None = None, institution: int | None = None
+    ) -> bytes:
+        """The content that the chain or a record names as `what`. Raises Fault when it is absent or changed."""
+        file = self.name(self.directory.artifacts.path(digest))
+        if digest not in self.directory.artifacts:
+            raise Fault(f"{what} is missing", file=file, round=round, institution=institution)
+        try:
+            return self.directory.artifacts.get(digest)
+        except StoreError:
+            raise Fault(
+                f"{what} does not hash to its name", file=file, round=round, institution=institution
+            ) from None
+
+
+def _names_hashes(record: RoundRecord) -> bool:
+    named = [text for entry in record.entries for text in (entry.sealed, entry.manifest) if text is not None]
+    return all(_HASH.fullmatch(text) for text in named)

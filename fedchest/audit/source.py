@@ -1,0 +1,105 @@
+"""Where the audit's chain comes from: rebuilt from a journal, or a node that answers."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedchest.audit.journals import PartyJournal, read_journals
+from fedchest.errors import ChainError, ConfigError, StoreError
+from fedchest.federation.config import Settings
+from fedchest.federation.directory import RunDirectory, read_document
+from fedchest.ledger.chain import LocalChain
+from fedchest.ledger.journal import BlockRecord, block_record
+from fedchest.ledger.rpc import connect
+
+_GANACHE_DATABASE = "ganache"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The chain that a run is compared with.
+
+    `rpc_url` is None when no journal gives one, `blocks` are the chain's blocks from 1 on, `unreproducible`
+    maps the names of journals that could not be rebuilt to the reason.
+    """
+
+    rpc_url: str | None
+    origin: str
+    journals: Sequence[PartyJournal]
+    blocks: Sequence[BlockRecord]
+    unreproducible: dict[str, str]
+
+
+def chain_source(directory: RunDirectory, rpc_url: str | None = None) -> AbstractContextManager[Source]:
+    """The chain of a run, for as long as the context lasts; nothing is written into the run.
+
+    With `rpc_url` the node there is read. Without it the longest journal that reproduces its block hashes is
+    rebuilt in a temporary node; a chain kept by Ganache, which can't be rebuilt, is opened from a copy.
+    Raises StoreError when `directory` is no run, ConfigError when the run's chain was not a local one,
+    ChainError when a node does not answer or start.
+    """
+    if not directory.root.is_dir():
+        raise StoreError(f"{directory.root} does not exist: it should be a run directory.")
+    journals = read_journals(directory)
+    if rpc_url is not None:
+        return _answering(rpc_url, f"the node at {rpc_url}", journals)
+    chain = read_document(directory.settings, Settings).chain
+    if chain.rpc is not None:
+        raise ConfigError(
+            f"The run used a chain of its own: give its address with --rpc (it was {chain.rpc})."
+        )
+    if chain.chain == "ganache":
+        return _copied_database(directory.chain / _GANACHE_DATABASE, journals)
+    return _rebuilt(journals)
+
+
+@contextmanager
+def _answering(rpc_url: str, origin: str, journals: Sequence[PartyJournal]) -> Iterator[Source]:
+    w3 = connect(rpc_url)
+    height = min(w3.eth.block_number, max(journal.height for journal in journals))
+    blocks = [block_record(w3, number) for number in range(1, height + 1)]
+    yield Source(rpc_url, origin, journals, blocks, {})
+
+
+@contextmanager
+def _copied_database(database: Path, journals: Sequence[PartyJournal]) -> Iterator[Source]:
+    if not database.is_dir():
+        raise StoreError(f"{database} does not exist: it should hold the chain's database.")
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(database, Path(folder) / _GANACHE_DATABASE)
+        with (
+            LocalChain(Path(folder), engine="ganache") as chain,
+            _answering(chain.rpc_url, "a copy of the chain's database, not rebuilt", journals) as source,
+        ):
+            yield source
+
+
+@contextmanager
+def _rebuilt(journals: Sequence[PartyJournal]) -> Iterator[Source]:
+    _require_local_chain()
+    failures: dict[str, str] = {}
+    for journal in sorted(journals, key=lambda journal: journal.height, reverse=True):
+        if journal.height == 0:
+            break
+        with tempfile.TemporaryDirectory() as folder:
+            chain = LocalChain(Path(folder))
+            chain.journal.path.write_bytes(b"".join(record.to_line() for record in journal.records))
+            try:
+                chain.start()
+            except ChainError as error:
+                failures[journal.name] = str(error).rstrip(".")
+                continue
+            with chain:
+                origin = f"rebuilt from {journal.name}"
+                yield Source(chain.rpc_url, origin, journals, journal.records, failures)
+            return
+    yield Source(None, "none: no journal gives one", journals, (), failures)
+
+
+def _require_local_chain() -> None:
+    """Start an empty node, so that a failure to start one is not mistaken for a journal's. Raises ChainError."""
+    with tempfile.TemporaryDirectory() as folder, LocalChain(Path(folder)):
+        pass

@@ -1,0 +1,89 @@
+"""The step on what the run reports: results.json and the copies of the models say what the chain says."""
+
+import hashlib
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from fedchest.audit.case import Case
+from fedchest.audit.report import Fault, NotChecked
+from fedchest.audit.steps.artifacts import named_artifacts
+from fedchest.federation.directory import JOURNAL, ROUNDS
+from fedchest.federation.results import Results, collect, read_results
+from fedchest.ledger.records import Phase
+
+_MODEL_FILE = re.compile(r".*?(\d+)\.safetensors")
+
+
+def results(case: Case) -> str:
+    """The report, gathered again from the chain, is the same; its head is on the chain; model copies are equal.
+
+    Measured figures are compared with the coordinator's notes only: neither is on chain. Local-only models
+    are nobody's but their hospital's and are not compared.
+    """
+    if not case.directory.results.exists():
+        raise NotChecked("results.json is not there: the run has not ended")
+    reported = read_results(case.directory)
+    _head_is_on_chain(case, reported)
+    for place, stated, found in _differences(reported, _gathered_again(case, reported)):
+        raise Fault(f"{place} is {stated}, it should be {found}", file=case.name(case.directory.results))
+    copies = _model_copies(case)
+    return f"{len(reported.rounds)} rounds are reported as they happened; {copies} copies of models are right"
+
+
+def _head_is_on_chain(case: Case, reported: Results) -> None:
+    file = case.name(case.directory.results)
+    height, head = reported.chain.get("height"), reported.chain.get("head")
+    blocks = case.source.blocks
+    if not isinstance(height, int) or not 1 <= height <= len(blocks):
+        raise Fault(f"names block {height} as the last, the journals end at {len(blocks)}", file=file)
+    if blocks[height - 1].hash.hex() != head:
+        raise Fault(f"block {height} has another hash than the head that is named", file=file)
+    own = case.name(case.directory.chain / JOURNAL)
+    for journal in case.source.journals:
+        if journal.name == own and journal.height < height and case.directory.chain.is_dir():
+            raise Fault(f"ends at block {journal.height}, the run ended at block {height}", file=own)
+
+
+def _gathered_again(case: Case, reported: Results) -> Results:
+    named_artifacts(case)
+    notes = case.directory.coordinator / ROUNDS
+    try:
+        again = collect(
+            case.directory,
+            case.study,
+            case.ledger,
+            reproducible_noise=reported.reproducible_noise,
+            local_only={i: figures.local_only_auroc for i, figures in enumerate(reported.institutions)},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise Fault("is not the coordinator's notes on the rounds", file=case.name(notes)) from None
+    recorded_head = {key: reported.chain.get(key) for key in ("height", "head")}
+    return again.model_copy(update={"chain": {**again.chain, **recorded_head}})
+
+
+def _differences(reported: Results, found: Results) -> Iterator[tuple[str, Any, Any]]:
+    yield from _compare("", reported.model_dump(mode="json"), found.model_dump(mode="json"))
+
+
+def _compare(place: str, stated: Any, found: Any) -> Iterator[tuple[str, Any, Any]]:
+    """The leaves at which two JSON trees differ, by their dotted place."""
+    if isinstance(stated, list) and isinstance(found, list):
+        stated, found = dict(enumerate(stated)), dict(enumerate(found))
+    if isinstance(stated, dict) and isinstance(found, dict):
+        for key in [*stated, *(key for key in found if key not in stated)]:
+            yield from _compare(f"{place}.{key}".lstrip("."), stated.get(key), found.get(key))
+    elif stated != found:
+        yield place, stated, found
+
+
+def _model_copies(case: Case) -> int:
+    """Files named by a round's number hold that round's model; number 0 is the initial one."""
+    hashes = {state.number: state.new_model for state in case.rounds if state.phase is Phase.FINALIZED}
+    hashes |= {0: case.rounds[0].base_model} if case.rounds else {}
+    copies = sorted(case.directory.models.glob("*.safetensors"))
+    for path in copies:
+        number = _MODEL_FILE.fullmatch(path.name)
+        if number is None or hashlib.sha256(path.read_bytes()).digest() != hashes.get(int(number[1])):
+            raise Fault("is not the model of that round on chain", file=case.name(path))
+    return len(copies)
