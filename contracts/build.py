@@ -1,7 +1,7 @@
 """Compile the ledger contract and write its artifact into the package: `python contracts/build.py [--check]`.
 
-With --check nothing is written; the exit status is 1 when the shipped artifact differs from what the sources give.
-Needs Node and `npm ci` in contracts/.
+With --check nothing is written; the exit status is 1 when the shipped artifact differs from what the sources
+give. Needs Node and `npm ci` in contracts/.
 """
 
 import argparse
@@ -34,7 +34,9 @@ def compile_ledger() -> dict[str, Any]:
             "language": "Solidity",
             "sources": {name: {"content": text} for name, text in sources.items()},
             "settings": SETTINGS
-            | {"outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}}},
+            | {
+                "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}}
+            },
         },
         solc_binary=COMPILER,
     )
@@ -45,7 +47,7 @@ def compile_ledger() -> dict[str, Any]:
         "contract": "FedChestLedger",
         "compiler": str(solcx.wrapper.get_solc_version(COMPILER, with_commit_hash=True)),
         "settings": SETTINGS,
-        "sources": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sources.items()},
+        "sourceSha256": {name: hashlib.sha256(text.encode()).hexdigest() for name, text in sources.items()},
         "abi": contract["abi"],
         "bytecode": "0x" + contract["evm"]["bytecode"]["object"],
         "deployedBytecode": "0x" + contract["evm"]["deployedBytecode"]["object"],
@@ -54,7 +56,9 @@ def compile_ledger() -> dict[str, Any]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compile the ledger contract and write its artifact.")
-    parser.add_argument("--check", action="store_true", help="compare with the shipped artifact; write nothing")
+    parser.add_argument(
+        "--check", action="store_true", help="compare with the shipped artifact; write nothing"
+    )
     check = parser.parse_args().check
     text = json.dumps(compile_ledger(), indent=1, sort_keys=True) + "\n"
     if not check:

@@ -5,7 +5,7 @@ import {IFedChestLedger} from "./IFedChestLedger.sol";
 
 /// @title FedChestLedger: registry, round state machine, attestation quorum and credits of one study.
 /// @notice Not upgradeable: an audit log whose rules can change is none. Every rule here has a twin in
-/// tests/ledger/model.py, and both are run on the same random sequences.
+/// tests/ledger/ledger_model.py, and both are run on the same random sequences.
 contract FedChestLedger is IFedChestLedger {
     uint8 public constant REQUIRED_CHECKS = 0x0F;
     uint64 public constant ROUND_CREDITS = 1_000_000;

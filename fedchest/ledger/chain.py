@@ -74,7 +74,8 @@ class LocalChain:
             if self._engine == "anvil":
                 rebuild(w3, records)
                 command(w3, "evm_setAutomine", True)
-                command(w3, "evm_setTime", int(time.time()))
+                # The machine's clock may have been set back since; a chain's never goes back.
+                command(w3, "evm_setTime", max(int(time.time()), w3.eth.get_block("latest")["timestamp"] + 1))
             self.journal.follow(w3)
         except BaseException:
             self._kill()

@@ -209,6 +209,11 @@ class LedgerClient:
         """Whether the institution's attestation of the round is on chain."""
         return bool(self._view("hasAttested", round, institution))
 
+    def head(self) -> tuple[int, bytes]:
+        """Number and hash of the chain's last block."""
+        block = self._w3.eth.get_block("latest")
+        return block["number"], bytes(block["hash"])
+
     def events(self, from_block: int = 0) -> list[Event]:
         """Every event of this ledger from `from_block` on, in the chain's order."""
         return self._reader.events(from_block)
