@@ -72,10 +72,6 @@ class Site:
         study = read_study(folder / STUDY)
         return cls(read_document(folder / SITE, SiteDocument), study, ledger, wallet, folder)
 
-    def identify(self, request: IdentifyRequest) -> IdentifyReply:
-        """Prove which institution this node is by signing the server's nonce under the study's hash."""
-        return IdentifyReply(self._wallet.sign_message(self._study.digest() + request.nonce))
-
     def train(self, message: ModelMessage) -> UpdateReply:
         """Take part in a round: what was stored for it is sent again, never trained again.
 

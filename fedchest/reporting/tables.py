@@ -9,9 +9,12 @@ NOT_MEASURED = "not measured"
 
 
 def rounds_table(results: Results) -> Table:
-    """One line a round: AUROC on the public set, each hospital's epsilon so far, bytes, storage, gas, seconds."""
+    """One line a round: mean AUROC on the public set, each hospital's epsilon so far, bytes, storage, gas, seconds."""
     table = Table(title="Rounds", caption=_guarantee(results))
-    for heading in ("round", "mean AUROC", "epsilon so far", "accepted", "sent", "stored", "gas", "seconds"):
+    table.add_column("round", justify="right")
+    table.add_column("AUROC", justify="right")
+    table.add_column("epsilon so far, by hospital", justify="right", no_wrap=len(results.institutions) <= 5)
+    for heading in ("accepted", "sent MB", "stored MB", "gas", "seconds"):
         table.add_column(heading, justify="right")
     table.add_row("0", figure(results.initial_auroc), "", "", "", "", "", "")
     for round_figures in results.rounds:
@@ -48,8 +51,8 @@ def _round_row(figures: RoundFigures, institutions: int) -> list[str]:
         figure(figures.mean_auroc),
         " ".join(f"{figures.epsilon[i]:.2f}" if i in figures.epsilon else "-" for i in range(institutions)),
         f"{len(figures.accepted)}" + (f" (refused {refusals})" if refusals else ""),
-        _bytes(figures.sent_bytes),
-        _bytes(figures.stored_bytes),
+        f"{figures.sent_bytes / 1e6:.2f}",
+        f"{figures.stored_bytes / 1e6:.2f}",
         f"{figures.gas:,}",
         "" if figures.seconds is None else f"{figures.seconds:.1f}",
     ]
@@ -77,7 +80,3 @@ def _guarantee(results: Results) -> str:
     elif len(results.institutions) <= 3:
         lines.append("With 3 hospitals or fewer no fault is tolerated.")
     return " ".join(lines)
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e6:.2f} MB"
