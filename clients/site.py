@@ -24,8 +24,6 @@ from fedchest.federation.directory import (
 )
 from fedchest.federation.messages import (
     AttestReply,
-    IdentifyReply,
-    IdentifyRequest,
     ModelMessage,
     UpdateReply,
 )
