@@ -16,6 +16,7 @@ from fedchest.federation.directory import (
     write_document,
 )
 from fedchest.federation.engines.in_process import run_in_process
+from fedchest.federation.engines.simulation import run_in_simulation
 from fedchest.federation.prepare import PreparedRun
 from fedchest.files import write_atomically
 from fedchest.ledger.chain import LocalChain
@@ -27,8 +28,21 @@ from fedchest.ledger.wallet import Wallet
 
 Engine = Callable[[RunDirectory, Settings], None]
 
+_STARTING_SECONDS = 600.0
+
+
+def _longest(settings: Settings) -> float:
+    """Seconds after which even the slowest run that keeps the chain's deadlines has ended."""
+    chain = settings.chain
+    a_round = chain.submission_seconds + chain.attestation_seconds
+    return settings.training.rounds * a_round + _STARTING_SECONDS
+
+
 ENGINES: dict[str, Engine] = {
     "in-process": lambda directory, settings: run_in_process(directory, workers=settings.run.workers),
+    "simulation": lambda directory, settings: run_in_simulation(
+        directory, workers=settings.run.workers, seconds=_longest(settings)
+    ),
 }
 
 
