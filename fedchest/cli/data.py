@@ -170,7 +170,7 @@ def _table(summaries: dict[str, CohortSummary]) -> Table:
     table = Table(title="Per cent of images: affirmed (uncertain)")
     table.add_column("", no_wrap=True)
     for name in summaries:
-        table.add_column(name, justify="right")
+        table.add_column(name.replace("-", "\n"), justify="right")
     every = list(summaries.values())
     table.add_row("patients (count)", *(f"{summary.patients:,}" for summary in every))
     table.add_row("images (count)", *(f"{summary.images:,}" for summary in every))

@@ -54,16 +54,21 @@ def _fill(cache: Path, cohort: Cohort, size: int, progress: Progress | None) -> 
     temporary = cache.with_suffix(f".{os.getpid()}.tmp")
     try:
         cache.parent.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWNER_ONLY)
-        with os.fdopen(descriptor, "wb") as file:
-            for done, path in enumerate(cohort.paths, start=1):
-                file.write(decode(cohort.root / path, size).tobytes())
-                if progress is not None:
-                    progress(done, len(cohort))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(cache)
+        try:
+            _write_decoded(temporary, cohort, size, progress)
+            temporary.replace(cache)
+        finally:
+            temporary.unlink(missing_ok=True)
     except OSError as error:
-        raise DataError(f"The image cache {cache} can't be written: {error.strerror}.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+        raise DataError(f"The image cache {cache.parent} can't be written: {error.strerror}.") from None
+
+
+def _write_decoded(target: Path, cohort: Cohort, size: int, progress: Progress | None) -> None:
+    descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, OWNER_ONLY)
+    with os.fdopen(descriptor, "wb") as file:
+        for done, path in enumerate(cohort.paths, start=1):
+            file.write(decode(cohort.root / path, size).tobytes())
+            if progress is not None:
+                progress(done, len(cohort))
+        file.flush()
+        os.fsync(file.fileno())

@@ -97,8 +97,8 @@ def ribs(anatomy: Anatomy, u: Map, v: Map, shift: Map | float) -> Map:
 
 def _bars(anatomy: Anatomy, position: Map, other_side: npt.NDArray[np.bool_], half: float) -> Map:
     """Bars at the whole numbers of `position`, each with its own offset and weight."""
-    number = np.floor(position).astype(np.int64)
-    which = (number * 2 + other_side) % len(anatomy.rib_shifts)
+    number = np.floor(position)
+    which = (number.astype(np.int64) * 2 + other_side) % len(anatomy.rib_shifts)
     offset = position - number - np.float32(0.5) - anatomy.rib_shifts[which]
     result: Map = dome(offset / np.float32(half)) * anatomy.rib_weights[which]
     return result

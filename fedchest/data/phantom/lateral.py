@@ -64,14 +64,11 @@ def heart(anatomy: Anatomy, u: Map, v: Map, scale: float) -> Map:
 def ribs(anatomy: Anatomy, u: Map, v: Map, shift: Map | float) -> Map:
     """Both sides' ribs, falling towards the front; displaced downwards by `shift`."""
     position = (v - shift + 0.45 * u) / np.float32(anatomy.rib_spacing) + np.float32(anatomy.rib_phase)
-    number = np.floor(position).astype(np.int64)
-    offset = position - number - np.float32(0.5) - anatomy.rib_shifts[number % len(anatomy.rib_shifts)]
-    bars = dome(offset / np.float32(0.22))
-    return (
-        np.float32(0.07 * anatomy.rib_contrast)
-        * bars
-        * anatomy.rib_weights[number % len(anatomy.rib_weights)]
-    )
+    number = np.floor(position)
+    which = number.astype(np.int64) % len(anatomy.rib_shifts)
+    bars = dome((position - number - np.float32(0.5) - anatomy.rib_shifts[which]) / np.float32(0.22))
+    result: Map = np.float32(0.07 * anatomy.rib_contrast) * bars * anatomy.rib_weights[which]
+    return result
 
 
 def _lungs(anatomy: Anatomy, pose: Pose, u: Map, v: Map) -> Lung:
