@@ -1,0 +1,82 @@
+"""An honest run passes, in every step; what can't be checked is never called passed."""
+
+import hashlib
+from pathlib import Path
+
+import pytest
+
+from fedchest.audit.report import Verdict
+from fedchest.audit.verify import STEPS, verify_run
+from fedchest.errors import ChainError, ConfigError, StoreError
+from fedchest.federation.directory import RunDirectory
+from fedchest.protection.keys import create_sealing_key
+
+pytestmark = pytest.mark.e2e
+
+
+def tree(directory: RunDirectory) -> dict[Path, str]:
+    return {
+        path: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in directory.root.rglob("*")
+        if path.is_file()
+    }
+
+
+def test_an_honest_run_passes_from_its_journals_alone_and_is_left_untouched(finished_run):
+    before = tree(finished_run)
+    heard = []
+    report = verify_run(finished_run, on_step=heard.append)
+    assert [outcome.verdict for outcome in report.outcomes] == [Verdict.PASSED] * len(STEPS), report.sentence()
+    assert report.passed and report.exit_status == 0
+    assert tuple(heard) == report.outcomes
+    assert report.origin == "rebuilt from chain/journal.jsonl"
+    assert tree(finished_run) == before
+
+
+def test_an_honest_run_passes_against_a_node(finished_run, verify):
+    assert verify(finished_run).passed
+
+
+def test_a_refused_update_is_refused_again(finished_run, verify):
+    (refusals,) = [outcome for outcome in verify(finished_run).outcomes if outcome.step == "refusals"]
+    assert refusals.detail.startswith("1 refused updates are refused again")
+
+
+def test_the_coordinators_key_opens_the_updates_too(finished_run, node):
+    assert verify_run(finished_run, rpc_url=node, key=finished_run.coordinator / "sealing.key").passed
+
+
+@pytest.mark.parametrize("kind", ["absent", "strange"])
+def test_without_the_key_the_sum_is_not_checked(finished_run, node, tmp_path, kind):
+    key = tmp_path / "other.key"
+    if kind == "strange":
+        create_sealing_key(key)
+    report = verify_run(finished_run, rpc_url=node, key=key)
+    skipped = {outcome.step for outcome in report.outcomes if outcome.verdict is Verdict.NOT_CHECKED}
+    assert skipped == {"refusals", "aggregation"}
+    assert not report.passed and report.exit_status == 2
+    assert "incomplete" in report.sentence()
+
+
+def test_a_run_that_has_not_ended_is_not_called_passed(run, verify):
+    run.results.unlink()
+    report = verify(run)
+    assert report.outcomes[-1].verdict is Verdict.NOT_CHECKED
+    assert report.exit_status == 2
+
+
+def test_a_missing_run_is_one_sentence(tmp_path):
+    with pytest.raises(StoreError, match="does not exist"):
+        verify_run(RunDirectory(tmp_path / "nowhere"))
+
+
+def test_a_dead_address_is_one_sentence(finished_run):
+    with pytest.raises(ChainError, match="No Ethereum node answers"):
+        verify_run(finished_run, rpc_url="http://127.0.0.1:9")
+
+
+def test_a_run_on_another_chain_asks_for_its_address(run):
+    settings = run.settings.read_text().replace('"rpc": null', '"rpc": "http://example.test"')
+    run.settings.write_text(settings.replace('"rpc":null', '"rpc":"http://example.test"'))
+    with pytest.raises(ConfigError, match="--rpc"):
+        verify_run(run)
