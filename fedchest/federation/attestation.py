@@ -47,9 +47,8 @@ def _continues_last_finalized(ledger: LedgerClient, state: RoundState) -> bool:
 
 
 def _weights_are_registered(ledger: LedgerClient, state: RoundState) -> bool:
-    registered = {institution.id: institution.weight_class for institution in ledger.institutions()}
     submitted = ledger.submissions(state.number)
     return all(
-        member in submitted and submitted[member].weight_class == registered.get(member)
+        member in submitted and submitted[member].weight_class == ledger.institution(member).weight_class
         for member in ledger.accepted(state.number)
     )

@@ -43,10 +43,8 @@ class LocalTrainer:
         label = f"round {round_number}"
         if dp is not None:
             self._reserve(dp, label, institution)
-        model = self._model(base)
-        data = self._dataset(self._document.patients)
-        self._run_steps(model, data, dp, self._randomness(label), label)
-        return {name: after - base[name] for name, after in trained_parameters(model).items()}
+        trained = self.train(base, institution.weight_class, label)
+        return {name: after - base[name] for name, after in trained.items()}
 
     def train_alone(self, base: Arrays, institution: Institution) -> Arrays:
         """The model that this hospital gets without the others, by the same number of the same steps.
@@ -61,10 +59,18 @@ class LocalTrainer:
                 charge = Charge(dp.noise_multiplier, dp.sampling_rate, dp.steps)
                 with self._ledger() as ledger:
                     ledger.reserve(charge, label)
-            model = self._model(values)
-            self._run_steps(model, self._dataset(self._document.patients), dp, self._randomness(label), label)
-            values |= trained_parameters(model)
+            values |= self.train(values, institution.weight_class, label)
         return values
+
+    def train(self, values: Arrays, weight_class: int, label: str) -> Arrays:
+        """The trained parameters after one round's steps from `values`; the caller has reserved their epsilon.
+
+        `label` names the stream of simulated randomness: the same label repeats the same draws and noise.
+        """
+        model = self._model(values)
+        data = self._dataset(self._document.patients)
+        self._run_steps(model, data, self._study.dp_constants(weight_class), self._randomness(label), label)
+        return trained_parameters(model)
 
     def epsilon_spent(self) -> int:
         """Micro-units of epsilon that the cohort has spent at the study's delta, rounded up; 0 with DP off."""
