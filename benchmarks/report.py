@@ -47,7 +47,7 @@ def as_object(benchmark: str, cases: Sequence[Case]) -> dict[str, object]:
     return {
         "benchmark": benchmark,
         "machine": machine(),
-        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "versions": versions(),
         "cases": [
             {
                 "case": case.case,
@@ -69,8 +69,13 @@ def as_table(benchmark: str, cases: Sequence[Case]) -> Table:
     for heading in ("value", "baseline", "ratio"):
         table.add_column(heading, justify="right")
     for case in cases:
-        table.add_row(case.case, case.metric, *map(_figures, (case.value, case.baseline, case.ratio)))
+        table.add_row(case.case, case.metric, *map(figures, (case.value, case.baseline, case.ratio)))
     return table
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that figures depend on."""
+    return {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
 
 
 def machine() -> str:
@@ -86,7 +91,8 @@ def _processor() -> str:
     return platform.machine()
 
 
-def _figures(number: float | None) -> str:
+def figures(number: float | None) -> str:
+    """A number to four digits; a dash where there is none."""
     if number is None:
         return "-"
     return f"{number:,.0f}" if abs(number) >= 10_000 else f"{number:.4g}"
