@@ -216,13 +216,19 @@ def test_claimed_weight(claimed: int) -> None:
 
 def test_committed_weight() -> None:
     assert_refused(send(weight_class=0xFFFF), Reason.WEIGHT_MISMATCH)
+    hidden = send(weight_class=0xFFFF, edit=lambda manifest: dataclasses.replace(manifest, weight_class=8))
+    assert_refused(hidden, Reason.WEIGHT_MISMATCH)
 
 
 def test_spend_above_the_budget() -> None:
     assert_refused(send(epsilon=BUDGET + 1), Reason.OVER_BUDGET)
     assert send(epsilon=BUDGET).check().size == 14
-    understated = send(edit=lambda manifest: dataclasses.replace(manifest, epsilon=BUDGET + 1))
-    assert_refused(understated, Reason.OVER_BUDGET)
+    for on_chain, stated in ((1_000_000, BUDGET + 1), (BUDGET + 1, 1_000_000)):
+        sent = send(
+            epsilon=on_chain,
+            edit=lambda manifest, stated=stated: dataclasses.replace(manifest, epsilon=stated),
+        )
+        assert_refused(sent, Reason.OVER_BUDGET)
 
 
 def test_another_plaintext_than_committed() -> None:
