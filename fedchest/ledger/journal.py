@@ -148,7 +148,7 @@ class Journal:
 def block_record(w3: Web3, number: int) -> BlockRecord:
     """The record of block `number` as the node tells it."""
     block = w3.eth.get_block(number, full_transactions=True)
-    raw = tuple(_raw_transaction(w3, tx) for tx in block["transactions"] if not isinstance(tx, bytes))
+    raw = tuple(_raw_transaction(tx) for tx in block["transactions"] if not isinstance(tx, bytes))
     return BlockRecord(number, block["timestamp"], bytes(block["hash"]), raw)
 
 
@@ -172,17 +172,14 @@ def rebuild(w3: Web3, records: list[BlockRecord]) -> None:
             raise ChainError(f"Block {record.number} of the journal does not reproduce its recorded hash.")
 
 
-def _raw_transaction(w3: Web3, tx: TxData) -> bytes:
+def _raw_transaction(tx: TxData) -> bytes:
     """The signed bytes of a transaction, put together from its fields: not every node hands them out.
 
-    Legacy and EIP-1559 transactions; the bytes are checked against the transaction's hash.
+    Legacy and EIP-1559 transactions. The bytes must hash to the transaction's hash, which what an impersonating
+    node made up does not.
     """
-    body = [
-        tx["gas"],
-        bytes.fromhex(tx.get("to", "0x")[2:] if tx.get("to") else ""),
-        tx["value"],
-        bytes(tx["input"]),
-    ]
+    to = tx.get("to")
+    body = [tx["gas"], b"" if to is None else bytes.fromhex(to[2:]), tx["value"], bytes(tx["input"])]
     signature = [int.from_bytes(tx["r"], "big"), int.from_bytes(tx["s"], "big")]
     if tx["type"] == 0:
         raw = rlp.encode([tx["nonce"], tx["gasPrice"], *body, tx["v"], *signature])
@@ -190,5 +187,8 @@ def _raw_transaction(w3: Web3, tx: TxData) -> bytes:
         fees = [tx["maxPriorityFeePerGas"], tx["maxFeePerGas"]]
         raw = b"\x02" + rlp.encode([tx["chainId"], tx["nonce"], *fees, *body, [], tx["v"], *signature])
     if Web3.keccak(raw) != tx["hash"]:
-        raise ChainError(f"Transaction {Web3.to_hex(tx['hash'])} is of a kind that the journal can't keep.")
+        raise ChainError(
+            f"Transaction {Web3.to_hex(tx['hash'])} in block {tx['blockNumber']} is not signed by its sender, "
+            "or of a kind that the journal can't keep."
+        )
     return bytes(raw)

@@ -70,5 +70,5 @@ def recover_address(message: bytes, signature: bytes) -> str | None:
     """The checksummed address that signed `message` by `sign_message`; None for a malformed signature."""
     try:
         return str(Account.recover_message(encode_defunct(message), signature=signature))
-    except (BadSignature, ValidationError, ValueError, TypeError):
+    except (BadSignature, ValidationError, ValueError, TypeError, IndexError):
         return None

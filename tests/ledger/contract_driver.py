@@ -36,6 +36,11 @@ class ContractDriver:
         self.address = str(self._attempt(lambda: self._evm.deploy(coordinator, creation)))
         self.gas = 0
 
+    @property
+    def now(self) -> int:
+        """Time of the last block."""
+        return self._block.timestamp
+
     def next_block(self, seconds: int = 1) -> Block:
         """Go on to the block that the next transaction will be in."""
         number = self._block.number + 1

@@ -83,10 +83,10 @@ class LedgerMachine(RuleBasedStateMachine):
         base=mostly(st.none(), st.sampled_from(MODELS)),
         weight=mostly(st.none(), st.integers(1, 9)),
         epsilon=mostly(st.integers(0, 100), st.sampled_from([BUDGET, BUDGET + 1])),
-        seconds=mostly(st.just(1), st.sampled_from([SECONDS, SECONDS + 1])),
+        moment=mostly(st.just("next"), st.sampled_from(["deadline", "past"])),
     )
     def submit(
-        self, sender: str, back: int, base: bytes | None, weight: int | None, epsilon: int, seconds: int
+        self, sender: str, back: int, base: bytes | None, weight: int | None, epsilon: int, moment: str
     ) -> None:
         number = max(self.number - back, 0)
         base = base or self.model.rounds[-1].base_model
@@ -97,7 +97,7 @@ class LedgerMachine(RuleBasedStateMachine):
         epsilon = epsilon + spent.get(sender, 0) if epsilon % 7 else epsilon
         place = (CHAIN_ID, self.contract.address)
         self.both(
-            seconds,
+            self.seconds_to(moment),
             sender,
             "submitUpdate",
             (number, base, *HASHES, weight, epsilon),
@@ -150,14 +150,14 @@ class LedgerMachine(RuleBasedStateMachine):
         back=mostly(st.just(0), st.integers(0, 2)),
         vote=mostly(st.none(), st.sampled_from(MODELS)),
         checks=mostly(st.just(REQUIRED_CHECKS), st.integers(0, 255)),
-        seconds=mostly(st.just(1), st.sampled_from([SECONDS, SECONDS + 1])),
+        moment=mostly(st.just("next"), st.sampled_from(["deadline", "past"])),
     )
-    def attest(self, senders: list[str], back: int, vote: bytes | None, checks: int, seconds: int) -> None:
+    def attest(self, senders: list[str], back: int, vote: bytes | None, checks: int, moment: str) -> None:
         number = max(self.number - back, 0)
         vote = vote or self.model.rounds[-1].new_model
         for sender in senders:
             self.both(
-                seconds,
+                self.seconds_to(moment),
                 sender,
                 "attest",
                 (number, vote, checks),
@@ -165,13 +165,22 @@ class LedgerMachine(RuleBasedStateMachine):
             )
 
     @precondition(lambda self: self.model.rounds)
-    @rule(back=mostly(st.just(0), st.integers(0, 2)), seconds=st.sampled_from([1, SECONDS, SECONDS + 1]))
-    def expire(self, back: int, seconds: int) -> None:
+    @rule(back=mostly(st.just(0), st.integers(0, 2)), moment=st.sampled_from(["next", "deadline", "past"]))
+    def expire(self, back: int, moment: str) -> None:
         number = max(self.number - back, 0)
         arguments = (number,)
         self.both(
-            seconds, HOSPITALS[6], "expireRound", arguments, lambda block: self.model.expire(number, block)
+            self.seconds_to(moment),
+            HOSPITALS[6],
+            "expireRound",
+            arguments,
+            lambda block: self.model.expire(number, block),
         )
+
+    def seconds_to(self, moment: str) -> int:
+        """From the last block to the next second, the live round's last second, or the one after it."""
+        left = self.model.rounds[-1].deadline - self.contract.now
+        return 1 if moment == "next" or left < 1 else left + (moment == "past")
 
     def both(
         self,
