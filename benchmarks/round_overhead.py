@@ -1,4 +1,4 @@
-"""A round with everything on against plain Flower FedAvg with the same local training, and what makes the difference."""
+"""A round with everything on against plain Flower FedAvg with the same local training, and where time goes."""
 
 import tempfile
 import time
