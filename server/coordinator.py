@@ -38,6 +38,7 @@ from fedchest.ledger.records import Institution, Phase, RoundState
 from fedchest.ledger.wallet import Wallet
 from fedchest.protection.codec import Codec, EncodedUpdate, Layout
 from fedchest.protection.keys import load_sealing_key
+from fedchest.protection.manifest import MAX_BYTES as MAX_MANIFEST_BYTES
 from fedchest.protection.manifest import Manifest
 from fedchest.refusals import Reason, Refused
 
@@ -184,7 +185,7 @@ class Coordinator:
     ) -> Received:
         if isinstance(reply, Reason):
             return Received(None, reply)
-        if len(reply.sealed) > self._largest_reply(state):
+        if len(reply.sealed) > self._largest_seal(state) or len(reply.manifest) > MAX_MANIFEST_BYTES:
             return Received(None, Reason.MALFORMED)
         self.artifacts.put(reply.sealed)
         self.artifacts.put(reply.manifest)
@@ -204,7 +205,7 @@ class Coordinator:
         expected = expectation(self.study, self.ledger, state, member, layout)
         return check_update(reply.sealed, reply.manifest, submission, expected, self._key)
 
-    def _largest_reply(self, state: RoundState) -> int:
+    def _largest_seal(self, state: RoundState) -> int:
         """An update holds at most one int32 where the model holds a float32; the slack is for headers."""
         return self.artifacts.path(state.base_model).stat().st_size * 2 + 65536
 

@@ -27,7 +27,7 @@ MakeFederation = Callable[..., SmallFederation]
 def cohort_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A rendered CheXpert tree of 80 patients at 4 sites, 32 pixels; tests must not write to it."""
     root = tmp_path_factory.mktemp("cohort")
-    write_phantom_cohort(root, patients=80, validation_patients=12, size=32, seed=1, sites=4)
+    write_phantom_cohort(root, patients=80, validation_patients=4, size=32, seed=1, sites=4)
     return root
 
 

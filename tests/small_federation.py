@@ -1,4 +1,4 @@
-"""A federation small enough for a test: a few hospitals, tiny images, one step, a real chain; and liars to put in it."""
+"""A federation small enough for a test: few hospitals, tiny images, a real chain; and liars to put in it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -36,7 +36,7 @@ from fedchest.federation.study import Study
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.records import RoundState, VoidCause
 from fedchest.ledger.wallet import Wallet
-from fedchest.protection.codec import Codec
+from fedchest.protection.codec import Codec, Layout
 from fedchest.protection.context import UpdateContext
 from fedchest.protection.keys import decode_public_key
 from fedchest.protection.manifest import Manifest
@@ -94,7 +94,7 @@ def small_settings(data: Path, out: Path, cache: Path, sections: Sections) -> Se
     """Settings of a run of 4 hospitals, one round of one step, DP off, with `sections` laid over them."""
     defaults: dict[str, dict[str, Any]] = {
         "data": {"data": data, "image_size": 32, "cache": cache},
-        "partition": {"institutions": 4},
+        "partition": {"institutions": 4, "local_validation": 0.0},
         "training": {"rounds": 1, "steps": 1, "batch": 4, "trainable": "norms-and-head"},
         "privacy": {
             "dp": False,
@@ -168,18 +168,24 @@ class Forgery:
     study: Study
     ledger: LedgerClient
     context: UpdateContext
+    layout: Layout
     plaintext: bytes
     salt: bytes
     sealed: bytes
     manifest: Manifest
 
-    def resealed(self, *, plaintext: bytes | None = None, context: UpdateContext | None = None) -> "Forgery":
-        """Sealed anew with another plaintext or under another context; the manifest names the new bytes."""
+    def resealed(self, *, plaintext: bytes | None = None, round: int | None = None) -> "Forgery":
+        """Sealed anew with another plaintext or for another round; the manifest names the new bytes."""
         text = self.plaintext if plaintext is None else plaintext
+        context = self.context if round is None else replace(self.context, round=round)
         keys = [decode_public_key(key) for key in (self.study.coordinator_key, self.study.auditor_key)]
-        sealed = seal(text, context or self.context, keys, self.salt)
-        manifest = replace(self.manifest, sealed=sha256(sealed).hexdigest())
-        return replace(self, plaintext=text, sealed=sealed, manifest=manifest)
+        return replace(self, plaintext=text).carrying(seal(text, context, keys, self.salt))
+
+    def carrying(self, sealed: bytes) -> "Forgery":
+        """With other sealed bytes, and a manifest that names them."""
+        return replace(
+            self, sealed=sealed, manifest=replace(self.manifest, sealed=sha256(sealed).hexdigest())
+        )
 
     def stating(self, **facts: Any) -> "Forgery":
         """With other facts in the manifest."""
@@ -204,7 +210,7 @@ class Forgery:
 
 
 def forge(message: Message, context: Context) -> Forgery:
-    """A valid submission of a zero update for the round of `message`, as the node's own institution; nothing is sent."""
+    """A valid submission of a zero update for `message`'s round, as the node's own institution; nothing is sent."""
     folder = Path(str(context.node_config["site"]))
     request = ModelMessage.from_record(message.content)
     connection = read_document(folder / CONNECTION, Connection)
@@ -216,7 +222,7 @@ def forge(message: Message, context: Context) -> Forgery:
     expected = expectation(study, ledger, ledger.round(request.round), me, layout)
     plaintext = Codec(study.norm_bound).encode({name: np.zeros(shape) for name, shape in layout})
     empty = expected.manifest(bytes(32), epsilon=0)
-    blank = Forgery(study, ledger, expected.context, plaintext, bytes(32), b"", empty)
+    blank = Forgery(study, ledger, expected.context, layout, plaintext, bytes(32), b"", empty)
     return blank.resealed()
 
 

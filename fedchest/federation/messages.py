@@ -1,15 +1,20 @@
-"""What travels between the server and an institution: one named schema a message, never a loose record."""
+"""What travels between the server and an institution: one named schema a message, never a loose record.
 
+A record that holds anything less, more or else than its schema is malformed
+(tests/federation/test_messages.py::test_whatever_is_added_or_missing_is_malformed).
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedchest.refusals import Reason, Refused
 
 IDENTIFY, ATTEST = "query.identify", "query.attest"
-_BYTES, _FACTS, _METRICS = "bytes", "facts", "metrics"
+_BYTES, _FACTS, _METRICS, _REFUSAL = "bytes", "facts", "metrics", "refusal"
+_SERIALIZATION = "fedchest/bytes"  # not NumPy's, whose header may promise more than memory holds
 _Fact = TypeVar("_Fact", int, bytes)
 
 
@@ -26,6 +31,7 @@ class IdentifyRequest:
     @classmethod
     def from_record(cls, record: RecordDict) -> "IdentifyRequest":
         """From Flower content. Raises Refused(MALFORMED)."""
+        _require_form(record, {_FACTS: {"nonce"}})
         return cls(_fact(record, "nonce", bytes))
 
 
@@ -42,6 +48,7 @@ class IdentifyReply:
     @classmethod
     def from_record(cls, record: RecordDict) -> "IdentifyReply":
         """From Flower content. Raises Refused(MALFORMED)."""
+        _require_form(record, {_FACTS: {"signature"}})
         return cls(_fact(record, "signature", bytes))
 
 
@@ -59,6 +66,7 @@ class ModelMessage:
     @classmethod
     def from_record(cls, record: RecordDict) -> "ModelMessage":
         """From Flower content. Raises Refused(MALFORMED)."""
+        _require_form(record, {_BYTES: {"model"}, _FACTS: {"round"}})
         return cls(round=_fact(record, "round", int), model=_unpack(record, "model"))
 
 
@@ -83,9 +91,10 @@ class UpdateReply:
     def from_record(cls, record: RecordDict) -> "UpdateReply":
         """From Flower content. Raises Refused: MALFORMED, or the reason that the institution itself gives."""
         _raise_reported_refusal(record)
+        _require_form(record, {_BYTES: {"sealed", "manifest"}, _METRICS: {"num-examples"}})
         metrics = record.metric_records.get(_METRICS)
-        examples = metrics.get("num-examples") if metrics is not None else None
-        if not isinstance(examples, int):
+        examples = metrics["num-examples"] if metrics is not None else None
+        if type(examples) is not int:
             raise Refused(Reason.MALFORMED)
         return cls(_unpack(record, "sealed"), _unpack(record, "manifest"), examples)
 
@@ -103,40 +112,41 @@ class AttestReply:
 
 def refusal_record(reason: Reason) -> RecordDict:
     """The answer of an institution that declines: the reason's code alone, no text."""
-    return RecordDict({_FACTS: ConfigRecord({"refused": int(reason)})})
+    return RecordDict({_REFUSAL: ConfigRecord({"reason": int(reason)})})
 
 
 def _raise_reported_refusal(record: RecordDict) -> None:
-    facts = record.config_records.get(_FACTS)
-    if facts is None or "refused" not in facts:
+    if _REFUSAL not in record.config_records:
         return
-    code = facts["refused"]
-    if not isinstance(code, int) or code not in {reason.value for reason in Reason}:
+    _require_form(record, {_REFUSAL: {"reason"}})
+    code = record.config_records[_REFUSAL]["reason"]
+    if type(code) is not int or code not in {reason.value for reason in Reason}:
         raise Refused(Reason.MALFORMED)
     raise Refused(Reason(code))
 
 
+def _require_form(record: RecordDict, form: Mapping[str, set[str]]) -> None:
+    if {name: set(part) for name, part in record.items()} != form:
+        raise Refused(Reason.MALFORMED)
+
+
 def _fact(record: RecordDict, key: str, kind: type[_Fact]) -> _Fact:
     facts = record.config_records.get(_FACTS)
-    value = facts.get(key) if facts is not None else None
-    if not isinstance(value, kind):
+    value = facts[key] if facts is not None else None
+    if type(value) is not kind:
         raise Refused(Reason.MALFORMED)
     return value
 
 
 def _pack(**parts: bytes) -> ArrayRecord:
-    return ArrayRecord({name: Array(np.frombuffer(part, dtype=np.uint8)) for name, part in parts.items()})
+    return ArrayRecord(
+        {name: Array("uint8", (len(part),), _SERIALIZATION, part) for name, part in parts.items()}
+    )
 
 
 def _unpack(record: RecordDict, name: str) -> bytes:
     arrays = record.array_records.get(_BYTES)
-    array = arrays.get(name) if arrays is not None else None
-    if array is None:
+    array = arrays[name] if arrays is not None else None
+    if array is None or array != Array("uint8", (len(array.data),), _SERIALIZATION, array.data):
         raise Refused(Reason.MALFORMED)
-    try:
-        values = array.numpy()
-    except (ValueError, TypeError, EOFError, OSError):
-        raise Refused(Reason.MALFORMED) from None
-    if values.dtype != np.uint8 or values.ndim != 1:
-        raise Refused(Reason.MALFORMED)
-    return values.tobytes()
+    return array.data
