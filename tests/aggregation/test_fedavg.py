@@ -128,3 +128,10 @@ def test_tensors_outside_the_update_keep_their_values() -> None:
     base = {"encoder": np.array([3.0], np.float32), "head": np.array([1.0, 2.0], np.float32)}
     new = apply_mean(base, (("head", (2,)),), np.array([0.5, 0.25]))
     assert new["encoder"].tolist() == [3.0] and new["head"].tolist() == [1.5, 2.25]
+
+
+def test_mean_is_added_in_float64() -> None:
+    """A mean rounded to float32 first would be a tie here, and lost."""
+    base = {"w": np.ones(1, np.float32)}
+    new = apply_mean(base, (("w", (1,)),), np.array([2.0**-24 + 2.0**-50]))
+    assert new["w"].tolist() == [1 + 2.0**-23]
