@@ -79,6 +79,8 @@ def _sentence(event: dict[str, Any]) -> str:
             figure = event["mean_auroc"]
             measured = "not measured" if figure is None else f"{figure:.3f}"
             return f"After {event['finalized_rounds']} rounds: mean AUROC {measured}"
+        case "decoded":
+            return f"Decoded {event['done']} of {event['total']} images"
         case _:
             outcome = "finalized" if event["finalized"] else "void"
             return f"Round {event['round']}: {outcome}"

@@ -3,15 +3,18 @@
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fedchest.data.labels import COMPETITION, DEFAULT_POLICIES, OBSERVATIONS, UncertaintyPolicy
 from fedchest.data.partition import PartitionScheme
 from fedchest.errors import ConfigError
 from fedchest.learning.optimisation import Optimisation
 from fedchest.models.parameters import Trainable
+
+AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
+"""Processes of a run work in other folders than the one that a relative path was meant in."""
 
 
 class _Section(BaseModel):
@@ -21,7 +24,7 @@ class _Section(BaseModel):
 class DataSettings(_Section):
     """Which images and labels the study uses."""
 
-    data: Path = Field(description="CheXpert folder: CheXpert-v1.0 or -small, or the folder above it")
+    data: AbsolutePath = Field(description="CheXpert folder: CheXpert-v1.0 or -small, or the folder above it")
     views: Literal["frontal", "lateral", "all"] = Field("frontal", description="views that are used")
     labels: Literal["competition", "all"] = Field(
         "competition", description="the 5 tasks or all 14 observations"
@@ -31,7 +34,9 @@ class DataSettings(_Section):
         description="policy per label, as LABEL=u-ignore|u-zeros|u-ones; else the best known",
     )
     image_size: int = Field(64, ge=32, le=1024, description="side of the square image, pixels")
-    cache: Path | None = Field(None, description="folder of the decoded images; default: inside the run")
+    cache: AbsolutePath | None = Field(
+        None, description="folder of the decoded images; default: inside the run"
+    )
 
     def label_names(self) -> tuple[str, ...]:
         """The observations that the model predicts, in CheXpert's order."""
@@ -66,7 +71,9 @@ class ModelSettings(_Section):
     """The encoder and where its first weights come from."""
 
     encoder: str = Field("xception-nano", description="xception-nano or a timm model's name")
-    weights: Path | None = Field(None, description="initial weights (safetensors or a torch state dict)")
+    weights: AbsolutePath | None = Field(
+        None, description="initial weights (safetensors or a torch state dict)"
+    )
     timm_pretrained: bool = Field(
         False, description="start from timm's published weights (needs the network)"
     )
@@ -111,7 +118,7 @@ class PrivacySettings(_Section):
     )
     clipping_norm: float = Field(1.0, gt=0, description="bound of one patient's gradient, L2")
     images_per_patient: int = Field(2, ge=1, description="images of one patient that a step may use")
-    epsilon_ledger: Path | None = Field(
+    epsilon_ledger: AbsolutePath | None = Field(
         None,
         description="folder of the cohorts' epsilon files; default: .fedchest-epsilon in the data folder",
     )
@@ -159,7 +166,7 @@ class RunSettings(_Section):
     local_baselines: bool = Field(
         False, description="also train each hospital alone; charges its patients' epsilon"
     )
-    out: Path | None = Field(None, description="run directory; default: runs/<time>")
+    out: AbsolutePath | None = Field(None, description="run directory; default: runs/<time>")
 
 
 class Settings(_Section):

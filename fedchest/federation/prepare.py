@@ -2,12 +2,14 @@
 
 import hashlib
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedchest.accounting.prv import noise_multiplier_for
+from fedchest.data.cache import cached_images
 from fedchest.data.chexpert import chexpert_folder, read_chexpert
 from fedchest.data.cohort import Cohort, distinct_patients
 from fedchest.data.partition import hold_out, partition_patients
@@ -25,12 +27,13 @@ from fedchest.federation.directory import (
     write_document,
 )
 from fedchest.federation.initial import InitialModel, make_initial_model
+from fedchest.federation.progress import ProgressLog
 from fedchest.federation.provenance import write_provenance
 from fedchest.federation.study import Study, StudyPrivacy, weight_class_of
 from fedchest.files import write_atomically
 from fedchest.learning.objectives import objective_named
 from fedchest.ledger.wallet import Wallet
-from fedchest.models.chest import ModelConfig
+from fedchest.models.chest import ModelConfig, build_model
 from fedchest.protection.keys import create_sealing_key, encode_public_key, write_secret
 
 EPSILON_FOLDER = ".fedchest-epsilon"
@@ -60,6 +63,7 @@ def prepare(settings: Settings, root: Path) -> PreparedRun:
 
     Raises ConfigError, DataError and StoreError.
     """
+    root = root.absolute()
     if root.exists() and any(root.iterdir()):
         raise ConfigError(f"run.out = {root}: the folder exists and is not empty (--resume continues a run).")
     objective_named(settings.training.objective, private=settings.privacy.dp)
@@ -67,19 +71,22 @@ def prepare(settings: Settings, root: Path) -> PreparedRun:
     directory = RunDirectory(root)
     keys = [create_sealing_key(folder / SEALING_KEY) for folder in (directory.coordinator, directory.auditor)]
     study = _study(settings, *keys)
+    build_model(study.model, seed=settings.run.seed)
+    parts = [_split(settings, cohort) for cohort in cohorts]
+    _decode(settings, directory, [cohort for pair in parts for cohort in pair if cohort is not None])
     initial = make_initial_model(settings, study)
     directory.artifacts.put(initial.model)
     directory.artifacts.put(initial.provenance)
     _lay_out_coordinator(settings, directory)
     randomness = _randomness(settings, directory)
-    for index, cohort in enumerate(cohorts):
-        _lay_out_institution(settings, directory, index, cohort, randomness)
+    for index, (training, validation) in enumerate(parts):
+        _lay_out_institution(settings, directory, index, training, validation, randomness)
     for folder in [directory.root, *directory.parties()]:
         write_atomically(folder / STUDY, study.to_bytes())
     write_document(directory.settings, settings)
     write_provenance(directory.provenance, seed=settings.run.seed)
     unit = study.patients_per_weight_unit
-    sizes = tuple(weight_class_of(len(distinct_patients(cohort)), unit) for cohort in cohorts)
+    sizes = tuple(weight_class_of(len(distinct_patients(training)), unit) for training, _ in parts)
     return PreparedRun(directory, study, initial, sizes)
 
 
@@ -89,6 +96,22 @@ def _divide(settings: Settings) -> tuple[Cohort, ...]:
     return partition_patients(
         cohort, partition.institutions, partition.partition, alpha=partition.alpha, seed=settings.run.seed
     )
+
+
+def _decode(settings: Settings, directory: RunDirectory, cohorts: Sequence[Cohort]) -> None:
+    """Decode every image now: one that can't be read stops the run here, by name, and not in a round."""
+    if _has_public_set(settings):
+        cohorts = [*cohorts, read_chexpert(settings.data.data, "valid", views=settings.data.views)]
+    log = ProgressLog(directory.coordinator)
+    done, total = 0, sum(map(len, cohorts))
+    for cohort in cohorts:
+        cached_images(cohort, settings.data.image_size, _cache(settings, directory))
+        done += len(cohort)
+        log.report("decoded", done=done, total=total)
+
+
+def _cache(settings: Settings, directory: RunDirectory) -> Path:
+    return settings.data.cache or directory.cache
 
 
 def _study(settings: Settings, coordinator: X25519PrivateKey, auditor: X25519PrivateKey) -> Study:
@@ -136,7 +159,7 @@ def _lay_out_coordinator(settings: Settings, directory: RunDirectory) -> None:
     Wallet.create(directory.coordinator / WALLET)
     document = CoordinatorDocument(
         evaluation_data=settings.data.data if _has_public_set(settings) else None,
-        cache=settings.data.cache or directory.cache,
+        cache=_cache(settings, directory),
         artifacts=directory.artifacts.directory,
         submission_seconds=settings.chain.submission_seconds,
         attestation_seconds=settings.chain.attestation_seconds,
@@ -145,17 +168,21 @@ def _lay_out_coordinator(settings: Settings, directory: RunDirectory) -> None:
 
 
 def _lay_out_institution(
-    settings: Settings, directory: RunDirectory, index: int, cohort: Cohort, randomness: SimulatedRandomness
+    settings: Settings,
+    directory: RunDirectory,
+    index: int,
+    training: Cohort,
+    validation: Cohort | None,
+    randomness: SimulatedRandomness,
 ) -> None:
     folder = directory.institution(index)
     Wallet.create(folder / WALLET)
-    training, validation = _split(settings, cohort)
     document = SiteDocument(
         name=f"hospital {index + 1}",
         data=settings.data.data,
         patients=distinct_patients(training),
         validation_patients=() if validation is None else distinct_patients(validation),
-        cache=settings.data.cache or directory.cache,
+        cache=_cache(settings, directory),
         epsilon_ledger=_epsilon_folder(settings),
         epsilon_budget=settings.privacy.budget or settings.privacy.epsilon,
         artifacts=directory.artifacts.directory,

@@ -19,7 +19,7 @@ from fedchest.federation.engines.in_process import run_in_process
 from fedchest.federation.engines.simulation import run_in_simulation
 from fedchest.federation.prepare import PreparedRun
 from fedchest.files import write_atomically
-from fedchest.ledger.chain import LocalChain
+from fedchest.ledger.chain import LocalChain, require_free_port
 from fedchest.ledger.client import LedgerClient, deploy
 from fedchest.ledger.journal import Journal
 from fedchest.ledger.records import Rules
@@ -44,6 +44,14 @@ ENGINES: dict[str, Engine] = {
         directory, workers=settings.run.workers, seconds=_longest(settings)
     ),
 }
+
+
+def require_chain_possible(settings: Settings) -> None:
+    """Raise ChainError, before any work, for an address that does not answer or a port that is taken."""
+    if settings.chain.rpc is not None:
+        connect_rpc(settings.chain.rpc)
+    elif settings.chain.chain_port is not None:
+        require_free_port(settings.chain.chain_port)
 
 
 @contextmanager

@@ -9,7 +9,14 @@ from fedchest.federation.config import Settings
 from fedchest.federation.directory import CONNECTION, Connection, RunDirectory, read_document, read_study
 from fedchest.federation.prepare import prepare
 from fedchest.federation.results import Results, collect, write_results
-from fedchest.federation.run import ENGINES, chain_of, found_study, reconnect, recover_chain
+from fedchest.federation.run import (
+    ENGINES,
+    chain_of,
+    found_study,
+    reconnect,
+    recover_chain,
+    require_chain_possible,
+)
 from fedchest.ledger.client import LedgerClient
 
 Announce = Callable[[str], None]
@@ -17,7 +24,10 @@ Announce = Callable[[str], None]
 
 def simulate(settings: Settings, root: Path, announce: Announce) -> Results:
     """Run a new federation below `root`; `announce` is told each stage. Raises FedChestError."""
-    announce("Preparing: reading the data, dividing the patients, making keys and the initial model")
+    require_chain_possible(settings)
+    announce(
+        "Preparing: reading and decoding the data, dividing the patients, making keys and the initial model"
+    )
     prepared = prepare(settings, root)
     with chain_of(prepared.directory, settings) as rpc_url:
         announce("Founding the study: deploying the contract, registering the institutions")

@@ -64,7 +64,7 @@ class LocalChain:
         """
         if self.running:
             return
-        self._port = _free_port() if self._port is None else _require_free(self._port)
+        self._port = _free_port() if self._port is None else require_free_port(self._port)
         self.directory.mkdir(parents=True, exist_ok=True)
         records = self.journal.records()
         atexit.register(self.stop)
@@ -171,7 +171,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _require_free(port: int) -> int:
+def require_free_port(port: int) -> int:
+    """The port, if a server can listen on it. Raises ChainError when it is taken."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -1,5 +1,6 @@
 """A run's results as tables for people."""
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from fedchest.federation.results import InstitutionFigures, Results, RoundFigures
@@ -10,21 +11,29 @@ NOT_MEASURED = "not measured"
 
 def rounds_table(results: Results) -> Table:
     """One line a round: mean AUROC on the public set, each hospital's epsilon so far, bytes, storage, gas, seconds."""
-    table = Table(title="Rounds", caption=_guarantee(results))
-    table.add_column("round", justify="right")
-    table.add_column("AUROC", justify="right")
-    table.add_column("epsilon so far, by hospital", justify="right", no_wrap=len(results.institutions) <= 5)
-    for heading in ("accepted", "sent MB", "stored MB", "gas", "seconds"):
-        table.add_column(heading, justify="right")
+    table = Table(title="Rounds", caption=_guarantee(results), box=SIMPLE_HEAD, pad_edge=False)
+    for heading in (
+        "round",
+        "AUROC",
+        "epsilon by hospital",
+        "accepted",
+        "sent MB",
+        "stored MB",
+        "gas",
+        "seconds",
+    ):
+        wraps = heading == "accepted" or len(results.institutions) > 5
+        table.add_column(heading, justify="right", no_wrap=not wraps)
     table.add_row("0", figure(results.initial_auroc), "", "", "", "", "", "")
     for round_figures in results.rounds:
-        table.add_row(*_round_row(round_figures, len(results.institutions)))
+        table.add_row(*_round_row(round_figures, len(results.institutions), results.dp))
     return table
 
 
 def institutions_table(results: Results) -> Table:
     """The federated model beside each hospital's local-only one, with epsilon, weight class and credits."""
-    table = Table(title="Federated model and local-only models, mean AUROC on the public set")
+    title = "Federated model and local-only models, mean AUROC on the public set"
+    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("model", "mean AUROC", "epsilon", "budget", "weight class", "credits"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     table.add_row("federated", figure(final_auroc(results)), "", "", "", "")
@@ -44,12 +53,14 @@ def figure(value: float | None) -> str:
     return NOT_MEASURED if value is None else f"{value:.3f}"
 
 
-def _round_row(figures: RoundFigures, institutions: int) -> list[str]:
+def _round_row(figures: RoundFigures, institutions: int, dp: bool) -> list[str]:
     refusals = ", ".join(f"{i + 1}: {Reason(code).name}" for i, code in figures.refused.items())
     return [
         f"{figures.round}" if figures.finalized else f"{figures.round} (void)",
         figure(figures.mean_auroc),
-        " ".join(f"{figures.epsilon[i]:.2f}" if i in figures.epsilon else "-" for i in range(institutions)),
+        " ".join(f"{figures.epsilon[i]:.2f}" if i in figures.epsilon else "-" for i in range(institutions))
+        if dp
+        else "no DP",
         f"{len(figures.accepted)}" + (f" (refused {refusals})" if refusals else ""),
         f"{figures.sent_bytes / 1e6:.2f}",
         f"{figures.stored_bytes / 1e6:.2f}",

@@ -1,4 +1,4 @@
-"""A real SuperLink and one SuperNode an institution, as processes of this machine, over TLS with node authentication."""
+"""A real SuperLink and one SuperNode an institution, as local processes, over TLS with node authentication."""
 
 import shutil
 from collections.abc import Sequence

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 
-GRACE_SECONDS = 8.0
+GRACE_SECONDS = 5.0
 
 
 def main() -> int:

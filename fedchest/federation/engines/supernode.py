@@ -8,9 +8,7 @@ from fedchest.federation.engines.processes import LOOPBACK, Child, Program, scri
 _JOINED = "SuperNode ID: "
 
 
-def supernode(
-    site: Path, *, superlink: str, ca: Path, private_key: Path, port: int, threads: str
-) -> Program:
+def supernode(site: Path, *, superlink: str, ca: Path, private_key: Path, port: int, threads: str) -> Program:
     """The SuperNode that serves the hospital's folder `site` and joins the SuperLink at `superlink`.
 
     The folder's path is node configuration: Flower keeps it at the node and hands it to the ClientApp's process
