@@ -2,9 +2,11 @@
 
 import hashlib
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pydantic import TypeAdapter
@@ -24,7 +26,7 @@ from fedchest.federation.directory import (
 from fedchest.federation.layout import update_layout
 from fedchest.federation.study import Study
 from fedchest.ledger.client import LedgerClient
-from fedchest.ledger.records import Event, Institution, RoundState
+from fedchest.ledger.records import Event, Institution, RoundState, Submission
 from fedchest.protection.codec import Layout
 from fedchest.protection.keys import encode_public_key, load_sealing_key
 
@@ -119,8 +121,37 @@ class Case:
         return record
 
     def events_of(self, name: str, round: int | None = None) -> list[Event]:
-        """The events of one kind, of one round where it is given."""
-        return [event for event in self.events if event.name == name and round in (None, event.round)]
+        """The events of one kind, of one round where it is given, in the chain's order."""
+        if round is None:
+            return [event for event in self.events if event.name == name]
+        return self._by_kind_and_round.get((name, round), [])
+
+    def members(self, round: int) -> tuple[int, ...]:
+        """The round's members, by number."""
+        return self._institutions_in("RoundOpened", "members", round)
+
+    def accepted(self, round: int) -> tuple[int, ...]:
+        """The members whose updates the round's proposal rests on; none without a proposal."""
+        return self._institutions_in("AggregateProposed", "accepted", round)
+
+    def submissions(self, round: int) -> dict[int, Submission]:
+        """What each institution committed to in the round."""
+        return {
+            event.institution: _submission(event.values)
+            for event in self.events_of("UpdateSubmitted", round)
+            if event.institution is not None
+        }
+
+    @cached_property
+    def _by_kind_and_round(self) -> dict[tuple[str, int | None], list[Event]]:
+        index: dict[tuple[str, int | None], list[Event]] = {}
+        for event in self.events:
+            index.setdefault((event.name, event.round), []).append(event)
+        return index
+
+    def _institutions_in(self, name: str, field: str, round: int) -> tuple[int, ...]:
+        found: list[Any] = [event.values[field] for event in self.events_of(name, round)]
+        return tuple(sorted(found[0])) if found else ()
 
     def study_files(self) -> list[Path]:
         """Where copies of the study lie: the run's own and each party's."""
@@ -139,6 +170,10 @@ class Case:
             raise Fault(
                 f"{what} does not hash to its name", file=file, round=round, institution=institution
             ) from None
+
+
+def _submission(values: Mapping[str, Any]) -> Submission:
+    return Submission(**{field.name: values[field.name] for field in fields(Submission)})
 
 
 def _names_hashes(record: RoundRecord) -> bool:

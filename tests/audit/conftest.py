@@ -5,18 +5,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from audit_support import LIAR
 from flwr.app import Context, Message, RecordDict
 from small_federation import founded, liar, small_settings
 
-from fedchest.audit.report import Outcome, Report, Verdict
+from fedchest.audit.report import Report
 from fedchest.audit.source import chain_source
 from fedchest.audit.verify import verify_run
 from fedchest.federation.apps import client_app
 from fedchest.federation.directory import RunDirectory
 from fedchest.federation.messages import ModelMessage, UpdateReply
 from fedchest.federation.results import collect, write_results
-
-LIAR = 3
 
 Verify = Callable[[RunDirectory], Report]
 
@@ -72,8 +71,3 @@ def run(finished_run: RunDirectory, tmp_path: Path) -> RunDirectory:
 def verify(node: str) -> Verify:
     """Verify a run against the node, which spares rebuilding the chain."""
     return lambda directory: verify_run(directory, rpc_url=node)
-
-
-def failures(report: Report) -> dict[str, Outcome]:
-    """The failed outcomes by step."""
-    return {outcome.step: outcome for outcome in report.outcomes if outcome.verdict is Verdict.FAILED}

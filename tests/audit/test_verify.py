@@ -26,7 +26,9 @@ def test_an_honest_run_passes_from_its_journals_alone_and_is_left_untouched(fini
     before = tree(finished_run)
     heard = []
     report = verify_run(finished_run, on_step=heard.append)
-    assert [outcome.verdict for outcome in report.outcomes] == [Verdict.PASSED] * len(STEPS), report.sentence()
+    assert [outcome.verdict for outcome in report.outcomes] == [Verdict.PASSED] * len(STEPS), (
+        report.sentence()
+    )
     assert report.passed and report.exit_status == 0
     assert tuple(heard) == report.outcomes
     assert report.origin == "rebuilt from chain/journal.jsonl"

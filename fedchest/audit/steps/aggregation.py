@@ -19,7 +19,7 @@ def refusals(case: Case) -> str:
     """Each refused update whose bytes were received is refused again, for the same reason."""
     again = unseen = 0
     for state in case.proposed_rounds:
-        submissions = case.ledger.submissions(state.number)
+        submissions = case.submissions(state.number)
         for entry in agreed_record(case, state).entries:
             if entry.reason == ACCEPTED:
                 continue
@@ -56,7 +56,7 @@ def _recomputed(case: Case, state: RoundState) -> bytes:
 
 
 def _accepted_updates(case: Case, state: RoundState) -> dict[int, EncodedUpdate]:
-    submissions = case.ledger.submissions(state.number)
+    submissions = case.submissions(state.number)
     updates: dict[int, EncodedUpdate] = {}
     for entry in agreed_record(case, state).entries:
         if entry.reason != ACCEPTED:

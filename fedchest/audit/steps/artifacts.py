@@ -77,8 +77,8 @@ def _named(case: Case) -> Iterator[_Named]:
 
 
 def _named_by_submissions(case: Case, state: RoundState) -> Iterator[_Named]:
-    submissions = case.ledger.submissions(state.number)
-    for member in case.ledger.accepted(state.number):
+    submissions = case.submissions(state.number)
+    for member in case.accepted(state.number):
         yield _Named(submissions[member].sealed_hash, "the sealed update", state.number, member)
         yield _Named(submissions[member].manifest_hash, "the manifest", state.number, member)
 

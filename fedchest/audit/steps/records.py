@@ -35,18 +35,18 @@ def _names_the_round(record: RoundRecord, state: RoundState) -> None:
 
 
 def _names_every_member(case: Case, record: RoundRecord) -> None:
-    members = case.ledger.members(record.round)
+    members = case.members(record.round)
     named = tuple(entry.institution for entry in record.entries)
     if named != members:
         raise Fault(f"the record names institutions {named}, the members are {members}", round=record.round)
 
 
 def _agrees_on_outcomes(case: Case, record: RoundRecord) -> None:
-    accepted = set(case.ledger.accepted(record.round))
+    accepted = set(case.accepted(record.round))
     refused = {
         event.institution: event.values["reason"] for event in case.events_of("UpdateRefused", record.round)
     }
-    submissions = case.ledger.submissions(record.round)
+    submissions = case.submissions(record.round)
     for entry in record.entries:
         on_chain = ACCEPTED if entry.institution in accepted else refused.get(entry.institution)
         if on_chain is None:

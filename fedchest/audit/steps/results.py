@@ -26,7 +26,10 @@ def results(case: Case) -> str:
     reported = read_results(case.directory)
     _head_is_on_chain(case, reported)
     for place, stated, found in _differences(reported, _gathered_again(case, reported)):
-        raise Fault(f"{place} is {stated}, it should be {found}", file=case.name(case.directory.results))
+        notes = case.name(case.directory.coordinator / ROUNDS)
+        raise Fault(
+            f"{place} is {stated}, the chain and {notes} say {found}", file=case.name(case.directory.results)
+        )
     copies = _model_copies(case)
     return f"{len(reported.rounds)} rounds are reported as they happened; {copies} copies of models are right"
 
@@ -39,10 +42,16 @@ def _head_is_on_chain(case: Case, reported: Results) -> None:
         raise Fault(f"names block {height} as the last, the journals end at {len(blocks)}", file=file)
     if blocks[height - 1].hash.hex() != head:
         raise Fault(f"block {height} has another hash than the head that is named", file=file)
-    own = case.name(case.directory.chain / JOURNAL)
+    _journals_reach(case, height)
+
+
+def _journals_reach(case: Case, height: int) -> None:
+    """The chain's own journal, where the chain was a local one, and the coordinator's go on to the run's end."""
+    kept = [case.directory.coordinator, *([case.directory.chain] if case.directory.chain.is_dir() else [])]
+    names = {case.name(folder / JOURNAL) for folder in kept}
     for journal in case.source.journals:
-        if journal.name == own and journal.height < height and case.directory.chain.is_dir():
-            raise Fault(f"ends at block {journal.height}, the run ended at block {height}", file=own)
+        if journal.name in names and journal.height < height:
+            raise Fault(f"ends at block {journal.height}, the run ended at block {height}", file=journal.name)
 
 
 def _gathered_again(case: Case, reported: Results) -> Results:

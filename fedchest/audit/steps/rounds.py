@@ -64,7 +64,7 @@ def _quorum(members: int, rules: Rules) -> int:
 
 
 def _each_votes_for_itself(case: Case, state: RoundState, votes: list[Event]) -> None:
-    members = case.ledger.members(state.number)
+    members = case.members(state.number)
     seen: set[int] = set()
     for vote in votes:
         institution = vote.institution
@@ -100,8 +100,6 @@ def _quorum_decides(case: Case, state: RoundState, votes: list[Event]) -> None:
 
 
 def _credits_due(case: Case, state: RoundState) -> dict[int, int]:
-    weights = {
-        member: case.institutions[member].weight_class for member in case.ledger.accepted(state.number)
-    }
+    weights = {member: case.institutions[member].weight_class for member in case.accepted(state.number)}
     total = sum(weights.values())
     return {member: ROUND_CREDITS * weight // total for member, weight in weights.items()}

@@ -1,0 +1,78 @@
+"""Parties that lie while the run goes on, where chain and attestations can't see it: the audit does."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from audit_support import failures
+from flwr.app import Context, Message, RecordDict
+from small_federation import forge, founded, liar, small_settings
+
+import server.coordinator as coordinator_module
+from fedchest.aggregation.check import check_update
+from fedchest.aggregation.fedavg import next_model
+from fedchest.audit.report import Report
+from fedchest.audit.verify import verify_run
+from fedchest.refusals import Reason, Refused
+
+pytestmark = pytest.mark.e2e
+
+WRONGED, UNDERSTATING = 1, 2
+
+
+def off_by_one_bit(*arguments):
+    """The right next model but for the last bit of one parameter."""
+    model = next_model(*arguments)
+    name = min(model)
+    bits = model[name].copy().view(np.int32)
+    bits.flat[0] ^= 1
+    return {**model, name: bits.view(np.float32)}
+
+
+def without_epsilon(message: Message, context: Context) -> RecordDict:
+    """A valid update that claims to have cost nothing."""
+    return forge(message, context).commit().reply()
+
+
+@pytest.fixture(scope="module")
+def report(
+    tmp_path_factory: pytest.TempPathFactory, cohort_folder: Path, image_cache: Path
+) -> Iterator[Report]:
+    """The audit of a round with a wrong sum, an update refused for no reason, and an epsilon understated."""
+    out = tmp_path_factory.mktemp("dishonest") / "run"
+    settings = small_settings(cohort_folder, out, image_cache, {"privacy": {"dp": True}})
+    with pytest.MonkeyPatch.context() as patch, founded(settings) as federation:
+        wronged = federation.ledger.institution(WRONGED).wallet
+
+        def unfair(sealed, manifest, submission, expectation, private_key):
+            if expectation.context.institution == wronged:
+                raise Refused(Reason.NORM_EXCEEDED)
+            return check_update(sealed, manifest, submission, expectation, private_key)
+
+        patch.setattr(coordinator_module, "next_model", off_by_one_bit)
+        patch.setattr(coordinator_module, "check_update", unfair)
+        federation.run({UNDERSTATING: liar(train=without_epsilon)})
+        yield verify_run(federation.directory, rpc_url=federation.rpc_url)
+
+
+def test_a_wrong_sum(report):
+    found = failures(report)["aggregation"]
+    assert found.where["round"] == 1
+    assert "give another model" in found.detail
+
+
+def test_an_update_refused_for_no_reason(report):
+    found = failures(report)["refusals"]
+    assert found.where == {"round": 1, "institution": WRONGED}
+    assert "was refused for NORM_EXCEEDED, the audit finds accepted" in found.detail
+
+
+def test_an_epsilon_below_the_accountants(report):
+    found = failures(report)["epsilon"]
+    assert found.where == {"round": 1, "institution": UNDERSTATING}
+
+
+def test_nothing_else_is_blamed(report):
+    assert set(failures(report)) == {"aggregation", "refusals", "epsilon"}
+    assert report.exit_status == 1
