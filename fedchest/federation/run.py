@@ -15,6 +15,7 @@ from fedchest.federation.directory import (
     read_document,
     write_document,
 )
+from fedchest.federation.engines.deployment import run_deployed
 from fedchest.federation.engines.in_process import run_in_process
 from fedchest.federation.engines.simulation import run_in_simulation
 from fedchest.federation.prepare import PreparedRun
@@ -43,6 +44,7 @@ ENGINES: dict[str, Engine] = {
     "simulation": lambda directory, settings: run_in_simulation(
         directory, workers=settings.run.workers, seconds=_longest(settings)
     ),
+    "deployment": lambda directory, settings: run_deployed(directory, seconds=_longest(settings)),
 }
 
 

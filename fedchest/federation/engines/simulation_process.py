@@ -2,16 +2,13 @@
 
 import sys
 
-from fedchest.runtime import prepare
+from flwr.simulation import run_simulation
+
+from fedchest.federation.apps import client_app, server_app
 
 
 def main(institutions: int, workers: int, ray_folder: str) -> None:
     """Run both apps in Flower's simulation engine; Ray keeps its sockets and logs below `ray_folder`."""
-    prepare()
-    from flwr.simulation import run_simulation
-
-    from fedchest.federation.apps import client_app, server_app
-
     run_simulation(
         server_app=server_app(),
         client_app=client_app(),

@@ -38,7 +38,7 @@ class SuperLink:
     def __init__(self, folder: Path, port: int, credentials: ServerCredentials) -> None:
         self._folder = folder
         self._port = port
-        self._credentials = credentials
+        self.credentials = credentials
         self._environment = {
             "FLWR_HOME": str(folder / "home"),
             # Flower looks for work once a second; a tenth shortens each of a round's steps.
@@ -52,7 +52,7 @@ class SuperLink:
 
     def program(self, coordinator: Path) -> Program:
         """The process; its ServerApp opens the folder `coordinator`."""
-        files = self._credentials
+        files = self.credentials
         return Program(
             name="superlink",
             command=[
@@ -72,7 +72,7 @@ default = "{_CONNECTION_NAME}"
 
 [superlink.{_CONNECTION_NAME}]
 address = "{self.address}"
-root-certificates = {json.dumps(str(self._credentials.ca))}
+root-certificates = {json.dumps(str(self.credentials.ca))}
 """
         app = f"""[project]
 name = "fedchest"
@@ -93,7 +93,7 @@ clientapp = "{CLIENT_MODULE}:app"
 
     def await_ready(self, process: Child) -> None:
         """Wait until it answers over TLS. Raises EngineError when it ends or stays silent."""
-        trust = ssl.create_default_context(cafile=str(self._credentials.ca))
+        trust = ssl.create_default_context(cafile=str(self.credentials.ca))
         await_condition(
             lambda: process.status() is not None or _answers(f"https://{self.address}/health", trust),
             _START_SECONDS,
