@@ -1,5 +1,1 @@
 """Benchmarks: `python -m benchmarks.NAME [--json]`."""
-
-from fedchest.runtime import prepare
-
-prepare()

@@ -1,5 +1,1 @@
 """What runs at the coordinator: the Flower ServerApp, the strategy and the checks on a received update."""
-
-from fedchest.runtime import prepare
-
-prepare()

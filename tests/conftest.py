@@ -6,16 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from small_federation import SmallFederation, founded, small_settings
 
-from fedchest.runtime import prepare as quiet_frameworks
-
-quiet_frameworks()
-
-import torch  # noqa: E402
-from small_federation import SmallFederation, founded, small_settings  # noqa: E402
-
-from fedchest.data.phantom.writer import write_phantom_cohort  # noqa: E402
-from fedchest.federation.config import Settings  # noqa: E402
+from fedchest.data.phantom.writer import write_phantom_cohort
+from fedchest.federation.config import Settings
 
 torch.set_num_threads(1)
 

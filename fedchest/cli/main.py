@@ -4,14 +4,10 @@ import sys
 
 import click
 
+from fedchest.cli.audit import audit
+from fedchest.cli.data import data
+from fedchest.cli.simulate import demo, simulate
 from fedchest.errors import FedChestError
-from fedchest.runtime import prepare
-
-prepare()
-
-from fedchest.cli.audit import audit  # noqa: E402  (frameworks must be quiet before they are imported)
-from fedchest.cli.data import data  # noqa: E402
-from fedchest.cli.simulate import demo, simulate  # noqa: E402
 
 FAULT, INTERRUPTED = 2, 130
 

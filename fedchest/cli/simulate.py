@@ -24,7 +24,7 @@ from fedchest.federation.simulate import Announce
 from fedchest.federation.simulate import resume as resume_run
 from fedchest.federation.simulate import simulate as simulate_run
 from fedchest.reporting.curves import draw_curves
-from fedchest.reporting.tables import institutions_table, rounds_table
+from fedchest.reporting.tables import institutions_table, refusals, rounds_table
 
 FAILED = 1
 DEMO_SETTINGS = Path(__file__).with_name("demo.toml")
@@ -107,6 +107,8 @@ def _finish(root: Path, as_json: bool, run: Callable[[Announce], Results]) -> No
 
 def _show(console: Console, results: Results, report: Report, directory: RunDirectory) -> None:
     console.print(rounds_table(results))
+    for line in refusals(results):
+        console.print(line)
     console.print(institutions_table(results))
     console.print(f"Learning curves: {directory.curves}", soft_wrap=True)
     console.print(

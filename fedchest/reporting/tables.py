@@ -42,6 +42,15 @@ def institutions_table(results: Results) -> Table:
     return table
 
 
+def refusals(results: Results) -> list[str]:
+    """One line for each update that was not aggregated."""
+    return [
+        f"Round {figures.round}: the update of {results.institutions[institution].name} was refused, {Reason(code).name}"
+        for figures in results.rounds
+        for institution, code in figures.refused.items()
+    ]
+
+
 def final_auroc(results: Results) -> float | None:
     """Mean AUROC of the last finalized model; None where nothing was measured."""
     finalized = [round_figures.mean_auroc for round_figures in results.rounds if round_figures.finalized]
@@ -54,14 +63,13 @@ def figure(value: float | None) -> str:
 
 
 def _round_row(figures: RoundFigures, institutions: int, dp: bool) -> list[str]:
-    refusals = ", ".join(f"{i + 1}: {Reason(code).name}" for i, code in figures.refused.items())
     return [
         f"{figures.round}" if figures.finalized else f"{figures.round} (void)",
         figure(figures.mean_auroc),
         " ".join(f"{figures.epsilon[i]:.2f}" if i in figures.epsilon else "-" for i in range(institutions))
         if dp
         else "no DP",
-        f"{len(figures.accepted)}" + (f" (refused {refusals})" if refusals else ""),
+        f"{len(figures.accepted)} of {len(figures.accepted) + len(figures.refused)}",
         f"{figures.sent_bytes / 1e6:.2f}",
         f"{figures.stored_bytes / 1e6:.2f}",
         f"{figures.gas:,}",
