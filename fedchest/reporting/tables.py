@@ -11,19 +11,11 @@ NOT_MEASURED = "not measured"
 
 def rounds_table(results: Results) -> Table:
     """One line a round: mean AUROC on the public set, each hospital's epsilon so far, bytes, storage, gas, seconds."""
-    table = Table(title="Rounds", caption=_guarantee(results), box=SIMPLE_HEAD, pad_edge=False)
-    for heading in (
-        "round",
-        "AUROC",
-        "epsilon by hospital",
-        "accepted",
-        "sent MB",
-        "stored MB",
-        "gas",
-        "seconds",
-    ):
-        wraps = heading == "accepted" or len(results.institutions) > 5
-        table.add_column(heading, justify="right", no_wrap=not wraps)
+    table = Table(
+        title="Rounds", caption=_guarantee(results), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
+    )
+    for heading in ("round", "AUROC", "epsilon by hospital", "accepted", "sent MB", "kept MB", "gas", "seconds"):
+        table.add_column(heading, justify="right", no_wrap=len(results.institutions) <= 4)
     table.add_row("0", figure(results.initial_auroc), "", "", "", "", "", "")
     for round_figures in results.rounds:
         table.add_row(*_round_row(round_figures, len(results.institutions), results.dp))
@@ -45,7 +37,7 @@ def institutions_table(results: Results) -> Table:
 def refusals(results: Results) -> list[str]:
     """One line for each update that was not aggregated."""
     return [
-        f"Round {figures.round}: the update of {results.institutions[institution].name} was refused, {Reason(code).name}"
+        f"Round {figures.round}: {results.institutions[institution].name} was refused, {Reason(code).name}"
         for figures in results.rounds
         for institution, code in figures.refused.items()
     ]

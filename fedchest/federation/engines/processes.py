@@ -14,7 +14,6 @@ from pathlib import Path
 
 from fedchest.errors import EngineError
 from fedchest.federation.engines import guard
-from fedchest.runtime import prepare
 
 LOOPBACK = "127.0.0.1"
 _POLL_SECONDS = 0.2
@@ -126,7 +125,6 @@ def script(name: str) -> str:
 
 def child_environment(extra: Mapping[str, str]) -> dict[str, str]:
     """This process's environment with `extra`: no telemetry, and this Python's own console scripts first on PATH."""
-    prepare()
     scripts = sysconfig.get_path("scripts")
     path = os.pathsep.join([scripts, os.environ.get("PATH", "")])
     return {**os.environ, "PATH": path, **extra}
