@@ -14,7 +14,7 @@ def rounds_table(results: Results) -> Table:
     table = Table(
         title="Rounds", caption=_guarantee(results), box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True
     )
-    for heading in ("round", "AUROC", "epsilon by hospital", "accepted", "sent MB", "kept MB", "gas", "seconds"):
+    for heading in ("round", "AUROC", "epsilon by hospital", "accepted", "sent MB", "kept MB", "gas", "s"):
         table.add_column(heading, justify="right", no_wrap=len(results.institutions) <= 4)
     table.add_row("0", figure(results.initial_auroc), "", "", "", "", "", "")
     for round_figures in results.rounds:
