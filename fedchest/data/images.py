@@ -29,7 +29,7 @@ def content_digest(path: Path) -> bytes:
 def decode(path: Path, size: int) -> npt.NDArray[np.uint8]:
     """The radiograph in `path` as uint8[size, size], resampled with Pillow's antialiased bilinear filter.
 
-    The aspect ratio is not kept, as in Irvin et al. 2019 (section 4.2), who also fed square images of the
+    The aspect ratio is not kept, as in Irvin et al. 2019 ("Training Procedure"), who also fed square images of the
     whole field. Files that store grey as colour, palette or opaque RGBA are converted, since that is exact.
     Raises DataError for a file that is not a complete PNG or JPEG, that holds real colour or transparency, or
     whose pixels are not 8 bits deep (16-bit files need a window that only their maker knows).

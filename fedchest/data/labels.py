@@ -34,13 +34,13 @@ COMPETITION: tuple[str, ...] = (
     "Edema",
     "Pleural Effusion",
 )
-"""The five observations that the CheXpert competition scores (Irvin et al. 2019, section 5)."""
+"""The five observations that the CheXpert competition scores (Irvin et al. 2019)."""
 
 POSITIVE, NEGATIVE, UNCERTAIN, BLANK = 1, 0, -1, -2
 
 
 class UncertaintyPolicy(StrEnum):
-    """What an uncertain label (-1) becomes in training (Irvin et al. 2019, section 4.1)."""
+    """What an uncertain label (-1) becomes in training (Irvin et al. 2019, "Uncertainty Approaches")."""
 
     IGNORE = "u-ignore"  # left out of the loss
     ZEROS = "u-zeros"  # negative
