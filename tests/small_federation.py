@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from flwr.app import Context, Message, RecordDict
+from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from flwr.serverapp import ServerApp
+from flwr.serverapp import Grid, ServerApp
 
 from fedchest.artifacts import ArtifactStore
 from fedchest.federation.apps import client_app
@@ -32,6 +32,7 @@ from fedchest.federation.layout import update_layout
 from fedchest.federation.messages import ModelMessage, UpdateReply
 from fedchest.federation.prepare import prepare
 from fedchest.federation.run import chain_of, found_study
+from fedchest.federation.sites import coordinator_folder
 from fedchest.federation.study import Study
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.records import RoundState, VoidCause
@@ -42,6 +43,8 @@ from fedchest.protection.keys import decode_public_key
 from fedchest.protection.manifest import Manifest
 from fedchest.protection.sealing import plaintext_hash, seal
 from fedchest.refusals import Reason
+from server.coordinator import Coordinator
+from server.strategy import VerifiedFedAvg
 
 Sections = Mapping[str, Mapping[str, Any]]
 
@@ -229,3 +232,20 @@ def forge(message: Message, context: Context) -> Forgery:
 def site_artifacts(context: Context) -> ArtifactStore:
     """The artifact store that the node's site writes to."""
     return ArtifactStore(read_document(Path(str(context.node_config["site"])) / SITE, SiteDocument).artifacts)
+
+
+def serving(kind: type[Coordinator]) -> ServerApp:
+    """The real server with another coordinator in it."""
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        coordinator = kind.open(coordinator_folder())
+        VerifiedFedAvg(coordinator).start(
+            grid,
+            initial_arrays=ArrayRecord(),
+            num_rounds=coordinator.rounds_left(),
+            timeout=coordinator.reply_seconds,
+        )
+
+    return app
