@@ -12,7 +12,7 @@ from fedchest.errors import ChainError, ConfigError, StoreError
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import RunDirectory, read_document
 from fedchest.ledger.chain import LocalChain
-from fedchest.ledger.journal import BlockRecord, block_record
+from fedchest.ledger.journal import BlockRecord, block_records
 from fedchest.ledger.rpc import connect
 
 _GANACHE_DATABASE = "ganache"
@@ -58,10 +58,7 @@ def chain_source(directory: RunDirectory, rpc_url: str | None = None) -> Abstrac
 
 @contextmanager
 def _answering(rpc_url: str, origin: str, journals: Sequence[PartyJournal]) -> Iterator[Source]:
-    w3 = connect(rpc_url)
-    height = min(w3.eth.block_number, max(journal.height for journal in journals))
-    blocks = [block_record(w3, number) for number in range(1, height + 1)]
-    yield Source(rpc_url, origin, journals, blocks, {})
+    yield _read(rpc_url, origin, journals, {})
 
 
 @contextmanager
@@ -93,10 +90,18 @@ def _rebuilt(journals: Sequence[PartyJournal]) -> Iterator[Source]:
                 failures[journal.name] = str(error).rstrip(".")
                 continue
             with chain:
-                origin = f"rebuilt from {journal.name}"
-                yield Source(chain.rpc_url, origin, journals, journal.records, failures)
+                yield _read(chain.rpc_url, f"rebuilt from {journal.name}", journals, failures)
             return
     yield Source(None, "none: no journal gives one", journals, (), failures)
+
+
+def _read(
+    rpc_url: str, origin: str, journals: Sequence[PartyJournal], unreproducible: dict[str, str]
+) -> Source:
+    """The blocks come from the node, not from a journal: what a journal says of them is still to be compared."""
+    w3 = connect(rpc_url)
+    height = min(w3.eth.block_number, max(journal.height for journal in journals))
+    return Source(rpc_url, origin, journals, block_records(w3, range(1, height + 1)), unreproducible)
 
 
 def _require_local_chain() -> None:
