@@ -9,19 +9,20 @@ import fcntl
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 import rlp  # type: ignore[import-untyped]
 from web3 import Web3
-from web3.exceptions import BlockNotFound, Web3RPCError
-from web3.types import BlockData, TxData
+from web3.exceptions import BlockNotFound
+from web3.types import TxData
 
 from fedchest.errors import ChainError, StoreError
-from fedchest.ledger.rpc import command
+from fedchest.ledger.rpc import command, fetch
 
 log = logging.getLogger(__name__)
 
@@ -80,9 +81,7 @@ class Journal:
         with self._locked() as file:
             self._read_new(file)
             self._check_lineage(w3)
-            records = [
-                block_record(w3, number) for number in range(self._height + 1, w3.eth.block_number + 1)
-            ]
+            records = block_records(w3, range(self._height + 1, w3.eth.block_number + 1))
             if records:
                 file.write(b"".join(record.to_line() for record in records))
                 file.flush()
@@ -135,7 +134,7 @@ class Journal:
         if self._height == 0:
             return
         try:
-            found = bytes(w3.eth.get_block(self._height)["hash"])
+            found = _hash(w3, self._height)
         except BlockNotFound:
             found = b""
         if found != self._head:
@@ -145,31 +144,46 @@ class Journal:
             )
 
 
-def block_record(w3: Web3, number: int) -> BlockRecord:
-    """The record of block `number` as the node tells it."""
-    block = w3.eth.get_block(number, full_transactions=True)
-    raw = tuple(_raw_transaction(tx) for tx in block["transactions"] if not isinstance(tx, bytes))
-    return BlockRecord(number, block["timestamp"], bytes(block["hash"]), raw)
+def block_records(w3: Web3, numbers: Sequence[int]) -> list[BlockRecord]:
+    """The records of the blocks `numbers`, as the node tells them."""
+    blocks = fetch(w3, partial(w3.eth.get_block, full_transactions=True), numbers)
+    return [
+        BlockRecord(
+            block["number"],
+            block["timestamp"],
+            bytes(block["hash"]),
+            tuple(_raw_transaction(tx) for tx in block["transactions"]),
+        )
+        for block in blocks
+    ]
 
 
-def rebuild(w3: Web3, records: list[BlockRecord]) -> None:
+def rebuild(w3: Web3, records: Sequence[BlockRecord]) -> None:
     """Repeat the recorded blocks on a fresh development node that does not mine by itself.
 
     Raises ChainError, naming the block, at the first that does not come out with its recorded hash.
     """
-    for record in records:
+    for index, record in enumerate(records):
         try:
             for raw in record.transactions:
-                w3.eth.send_raw_transaction(raw)
-        except (Web3RPCError, ValueError):
-            raise ChainError(
-                f"Block {record.number} of the journal holds a transaction that is refused."
-            ) from None
-        command(w3, "evm_setNextBlockTimestamp", record.timestamp)
-        command(w3, "evm_mine")
-        block: BlockData = w3.eth.get_block(record.number)
-        if bytes(block["hash"]) != record.hash:
-            raise ChainError(f"Block {record.number} of the journal does not reproduce its recorded hash.")
+                command(w3, "eth_sendRawTransaction", "0x" + raw.hex())
+            command(w3, "evm_mine", {"timestamp": record.timestamp})
+        except ChainError as error:
+            _check_hashes(w3, records[:index])
+            raise ChainError(f"Block {record.number} of the journal can't be repeated: {error}") from None
+    _check_hashes(w3, records)
+
+
+def _check_hashes(w3: Web3, records: Sequence[BlockRecord]) -> None:
+    """Each block's hash covers its parent's, so that the last one speaks for all before it."""
+    if not records or _hash(w3, records[-1].number) == records[-1].hash:
+        return
+    wrong = next(record.number for record in records if _hash(w3, record.number) != record.hash)
+    raise ChainError(f"Block {wrong} of the journal does not reproduce its recorded hash.")
+
+
+def _hash(w3: Web3, number: int) -> bytes:
+    return bytes(w3.eth.get_block(number)["hash"])
 
 
 def _raw_transaction(tx: TxData) -> bytes:

@@ -29,7 +29,7 @@ _COMMITTED_TYPES = [
 Emitted = tuple[str, dict[str, Any]]
 
 
-class ModelRefusal(Exception):  # noqa: N818 - the model refuses, which is no error of its
+class ModelRefusal(Exception):
     """An action is refused with the contract's error `name`, which carries `values` in their order."""
 
     def __init__(self, name: str, *values: Any) -> None:
