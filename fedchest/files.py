@@ -1,6 +1,7 @@
 """Durable file writing: a reader sees the old content or the new one, never a part."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from fedchest.errors import StoreError
@@ -24,7 +25,8 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
         temporary.replace(path)
         _flush_directory(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         raise StoreError(f"{path} can't be written: {error.strerror}.") from None
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,16 +60,23 @@ class PreparedRun:
 
 
 def prepare(settings: Settings, root: Path) -> PreparedRun:
-    """Check everything that can be known before training and lay out the run below `root`.
+    """Check everything that can be known before training and lay out the run below `root`; nothing stays of a failure.
 
     Raises ConfigError, DataError and StoreError.
     """
     root = root.absolute()
     if root.exists() and any(root.iterdir()):
         raise ConfigError(f"run.out = {root}: the folder exists and is not empty (--resume continues a run).")
+    try:
+        return _prepare(settings, RunDirectory(root))
+    except BaseException:
+        shutil.rmtree(root, ignore_errors=True)
+        raise
+
+
+def _prepare(settings: Settings, directory: RunDirectory) -> PreparedRun:
     objective_named(settings.training.objective, private=settings.privacy.dp)
     cohorts = _divide(settings)
-    directory = RunDirectory(root)
     keys = [create_sealing_key(folder / SEALING_KEY) for folder in (directory.coordinator, directory.auditor)]
     study = _study(settings, *keys)
     build_model(study.model, seed=settings.run.seed)

@@ -1,0 +1,82 @@
+"""Durable writing and the artifact store."""
+
+import errno
+import hashlib
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fedchest.artifacts import ArtifactStore
+from fedchest.errors import StoreError
+from fedchest.files import OWNER_ONLY, append_durably, write_atomically
+
+
+def test_a_write_replaces_the_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "folder" / "file"
+    write_atomically(path, b"long old content")
+    write_atomically(path, b"new", mode=OWNER_ONLY)
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == OWNER_ONLY
+    assert [entry.name for entry in path.parent.iterdir()] == ["file"]
+
+
+def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StoreError, match=r"file can't be written: No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_parent_that_is_a_file_is_a_store_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StoreError, match="can't be written"):
+        write_atomically(tmp_path / "file" / "below", b"x")
+    with pytest.raises(StoreError, match="can't be written"):
+        append_durably(tmp_path / "file" / "below", b"x")
+
+
+def test_lines_are_appended(tmp_path: Path) -> None:
+    append_durably(tmp_path / "log", b"one", mode=OWNER_ONLY)
+    append_durably(tmp_path / "log", b"two")
+    assert (tmp_path / "log").read_bytes() == b"one\ntwo\n"
+    assert stat.S_IMODE((tmp_path / "log").stat().st_mode) == OWNER_ONLY
+
+
+@settings(max_examples=25)
+@given(content=st.binary(max_size=200))
+def test_an_artifact_is_found_by_its_hash(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    store = ArtifactStore(tmp_path_factory.mktemp("store"))
+    digest = store.put(content)
+    assert digest == hashlib.sha256(content).digest() == store.put(content)
+    assert store.get(digest) == content
+    assert digest in store
+    assert list(store) == [digest]
+
+
+def test_a_changed_or_missing_artifact_is_named(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    digest = store.put(b"content")
+    store.path(digest).write_bytes(b"changed")
+    with pytest.raises(StoreError, match=digest.hex()):
+        store.get(digest)
+    store.path(digest).unlink()
+    with pytest.raises(StoreError, match="missing"):
+        store.get(digest)
+    assert digest not in store
+
+
+def test_only_files_named_by_a_hash_are_listed(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_bytes(b"")
+    assert list(ArtifactStore(tmp_path)) == []
+    assert list(ArtifactStore(tmp_path / "absent")) == []
