@@ -18,7 +18,7 @@ AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class DataSettings(_Section):
@@ -131,7 +131,7 @@ class PrivacySettings(_Section):
 class ProtectionSettings(_Section):
     """The update's bound and the public size of an institution."""
 
-    norm_bound: float = Field(20.0, gt=0, description="bound of an update's L2 norm")
+    norm_bound: float = Field(20.0, gt=2**-64, lt=2**64, description="bound of an update's L2 norm")
     patients_per_weight_unit: int = Field(
         50, ge=1, description="patients that one unit of weight class stands for"
     )
@@ -145,8 +145,10 @@ class ChainSettings(_Section):
     chain_port: int | None = Field(
         None, ge=1, le=65535, description="port of the local chain; default: a free one"
     )
-    submission_seconds: int = Field(3600, ge=1, description="time for training and submitting, a round")
-    attestation_seconds: int = Field(600, ge=1, description="time for attesting, a round")
+    submission_seconds: int = Field(
+        3600, ge=1, lt=2**31, description="time for training and submitting, a round"
+    )
+    attestation_seconds: int = Field(600, ge=1, lt=2**31, description="time for attesting, a round")
     minimum_accepted: int = Field(1, ge=1, description="fewest accepted updates that make a model")
     cohort_size: int = Field(0, ge=0, description="institutions drawn for a round; 0: all")
     crash_only: bool = Field(False, description="simple majority: not Byzantine-safe, and reports say so")
@@ -190,6 +192,11 @@ class Settings(_Section):
                 f"chain.cohort_size = {self.chain.cohort_size}: allowed is at most partition.institutions"
                 f" = {self.partition.institutions}"
             )
+        members = self.chain.cohort_size or self.partition.institutions
+        if self.chain.minimum_accepted > members:
+            raise ValueError(
+                f"chain.minimum_accepted = {self.chain.minimum_accepted}: a round has {members} institutions"
+            )
         return self
 
 
@@ -200,7 +207,8 @@ def read_settings(file: Path | None, overrides: Mapping[str, Mapping[str, Any]])
     """
     tree = _read_toml(file) if file is not None else {}
     for section, values in overrides.items():
-        tree[section] = {**tree.get(section, {}), **values}
+        written = tree.get(section, {})
+        tree[section] = {**written, **values} if isinstance(written, dict) else written
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
@@ -218,6 +226,8 @@ def _describe_one(fault: dict[str, Any]) -> str:
         return f"{key} is required" + (" (--data FOLDER)" if key.startswith("data") else "")
     if fault["type"] == "extra_forbidden":
         return f"{key} is not a setting (fedchest simulate --help lists them)"
+    if fault["type"] == "model_type":
+        return f"{key} = {fault['input']!r}: a table of settings is expected"
     message = str(fault["msg"]).removeprefix("Value error, ")
     return f"{key} = {fault['input']!r}: {message[0].lower()}{message[1:]}" if key else message
 
@@ -229,3 +239,5 @@ def _read_toml(file: Path) -> dict[str, Any]:
         raise ConfigError(f"{file} does not exist.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{file} is not valid TOML: {error}.") from None
+    except OSError as error:
+        raise ConfigError(f"{file} can't be read: {error.strerror}.") from None
