@@ -14,7 +14,7 @@ class Verdict(StrEnum):
     NOT_CHECKED = "not checked"
 
 
-class Fault(Exception):  # noqa: N818 - a finding about the run, not an error of the audit
+class Fault(Exception):
     """Something in the run is wrong. `what` is a clause; `file` is relative to the run directory."""
 
     def __init__(
@@ -29,7 +29,7 @@ class Fault(Exception):  # noqa: N818 - a finding about the run, not an error of
         super().__init__(f"{', '.join(places)}: {what}" if places else what)
 
 
-class NotChecked(Exception):  # noqa: N818 - as Fault
+class NotChecked(Exception):
     """A step can't be carried out; the text says because of what."""
 
 

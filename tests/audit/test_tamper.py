@@ -104,6 +104,17 @@ def test_a_missing_artifact(store_case, kind):
     path.write_bytes(before)
 
 
+def test_bytes_that_may_never_have_arrived_are_counted_when_absent(store_case):
+    path = store_case.directory.artifacts.path(
+        kinds_of_artifacts(store_case)["never received, but committed"]
+    )
+    before = path.read_bytes()
+    path.unlink()
+    assert artifacts(store_case).endswith("1 committed to but not accepted are absent")
+    path.write_bytes(before)
+    assert "absent" not in artifacts(store_case)
+
+
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_any_changed_byte_of_any_artifact_is_found(store_case, data):

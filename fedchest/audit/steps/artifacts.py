@@ -25,13 +25,19 @@ class _Named(NamedTuple):
 
 
 def artifacts(case: Case) -> str:
-    """Every file hashes to its name, no other file is there, and all that chain and records name is present.
+    """Every file hashes to its name, no other file is there, and all that chain and records rest on is present.
 
-    Files that nothing names are no fault: a round that is cut short leaves some. They are counted.
+    Files that nothing names are no fault: a round that is cut short leaves some. Nor is it one that bytes are
+    absent which an institution committed to and which were not accepted: they may never have arrived, so their
+    number is stated.
     """
     present = [_check_file(case, path) for path in _files(case)]
     named = named_artifacts(case)
-    return f"{len(present)} files hash to their names; {len(named)} are named on chain or in a record, all present"
+    absent = sum(digest not in case.directory.artifacts for digest in _committed_in_vain(case))
+    rest = f"; {absent} committed to but not accepted are absent" if absent else ""
+    return (
+        f"{len(present)} files hash to their names; all {len(named)} that the chain rests on are there{rest}"
+    )
 
 
 def named_artifacts(case: Case) -> set[bytes]:
@@ -81,6 +87,14 @@ def _named_by_submissions(case: Case, state: RoundState) -> Iterator[_Named]:
     for member in case.accepted(state.number):
         yield _Named(submissions[member].sealed_hash, "the sealed update", state.number, member)
         yield _Named(submissions[member].manifest_hash, "the manifest", state.number, member)
+
+
+def _committed_in_vain(case: Case) -> Iterator[bytes]:
+    for state in case.rounds:
+        accepted = case.accepted(state.number)
+        for institution, submission in case.submissions(state.number).items():
+            if institution not in accepted:
+                yield from (submission.sealed_hash, submission.manifest_hash)
 
 
 def _named_by_record(case: Case, state: RoundState) -> Iterator[_Named]:
