@@ -6,17 +6,19 @@ figure is the upper bound of its error interval. It agrees with Google's account
 """
 
 import math
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from opacus.accountants import PRVAccountant
+from opacus.accountants import IAccountant, PRVAccountant, RDPAccountant
 
 from fedchest.errors import BudgetError, ConfigError
 
 MICRO = 1_000_000
 
+_FINELY_COMPOSED = 50.0
 _LARGEST_NOISE = 1_000.0
 _PRECISION = 1.002
 
@@ -44,7 +46,9 @@ def accountant_named(name: str) -> None:
 def epsilon(history: Sequence[Charge], delta: float) -> float:
     """The least epsilon, to within 0.01 and never below, for which `history` is (epsilon, delta)-DP.
 
-    The unit is one patient added or removed. Raises ConfigError when delta is not in (0, 1).
+    The unit is one patient added or removed. Above about 50, where it protects nobody and the exact composition
+    would take hours, it is the coarser upper bound of Renyi composition (Mironov 2017). Raises ConfigError when
+    delta is not in (0, 1).
     """
     if not 0 < delta < 1:
         raise ConfigError(f"delta {delta} is not between 0 and 1.")
@@ -55,10 +59,17 @@ def epsilon(history: Sequence[Charge], delta: float) -> float:
 def _composed(charges: tuple[Charge, ...], delta: float) -> float:
     if not charges:
         return 0.0
-    accountant = PRVAccountant()
-    accountant.history = [(charge.noise_multiplier, charge.sampling_rate, charge.steps) for charge in charges]
-    with np.errstate(divide="ignore"):  # Opacus takes the logarithm of zero where it then discards the result
-        return float(accountant.get_epsilon(delta))
+    history = [(charge.noise_multiplier, charge.sampling_rate, charge.steps) for charge in charges]
+    with warnings.catch_warnings(), np.errstate(divide="ignore"):
+        # Opacus warns of a coarse grid of Renyi orders, and takes a logarithm of zero whose result it discards.
+        warnings.simplefilter("ignore", UserWarning)
+        coarse = _with(RDPAccountant(), history, delta)
+        return coarse if coarse > _FINELY_COMPOSED else _with(PRVAccountant(), history, delta)
+
+
+def _with(accountant: IAccountant, history: list[tuple[float, float, int]], delta: float) -> float:
+    accountant.history = history
+    return float(accountant.get_epsilon(delta))
 
 
 def noise_multiplier_for(target: float, delta: float, sampling_rate: float, steps: int) -> float:
@@ -88,7 +99,12 @@ def noise_multiplier_for(target: float, delta: float, sampling_rate: float, step
 
 
 def micro(value: float) -> int:
-    """Epsilon in integer micro-units, rounded up: what goes on chain is never less than what was spent."""
+    """Epsilon in integer micro-units, rounded up: what goes on chain is never less than what was spent.
+
+    Raises BudgetError for an infinite epsilon.
+    """
+    if not math.isfinite(value):
+        raise BudgetError("The steps' noise is too small to state any epsilon for them.")
     return math.ceil(value * MICRO)
 
 

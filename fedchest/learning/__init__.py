@@ -1,1 +1,1 @@
-"""Training and measuring: objectives, plain and private training, pretraining, evaluation."""
+"""Training and measuring: objectives, plain and private training, evaluation."""

@@ -163,8 +163,7 @@ def _sum_of_clipped(
 ) -> Tensor:
     """Sum rows by patient, clip each patient's sum over all parameters together, and add them up."""
     by_patient = [_by_patient(parameter, owners, patients) for parameter in trained]
-    squares = torch.stack([gradient.square().sum(1) for gradient in by_patient]).sum(0)
-    norms = squares.sqrt()
+    norms = torch.stack([torch.linalg.vector_norm(gradient, dim=1) for gradient in by_patient]).norm(dim=0)
     scales = (clipping_norm * (1 - CLIPPING_MARGIN) / norms).clamp(max=1.0)
     finite = norms.isfinite()
     if not finite.all():

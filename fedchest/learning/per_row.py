@@ -30,7 +30,10 @@ def _convolution_gradients(
     elif _is_depthwise(layer):
         gradients[layer.weight] = _depthwise(layer, inputs, backprops)
     else:
-        sampled: dict[Tensor, Tensor] = compute_conv_grad_sample(layer, [inputs], backprops)
+        # Opacus unfolds by the strides of a contiguous tensor, whatever the strides are.
+        sampled: dict[Tensor, Tensor] = compute_conv_grad_sample(
+            layer, [inputs.contiguous()], backprops.contiguous()
+        )
         gradients[layer.weight] = sampled[layer.weight]
     return gradients
 
@@ -50,22 +53,22 @@ def _pointwise(layer: nn.Conv2d, inputs: Tensor, backprops: Tensor) -> Tensor:
 
 
 def _depthwise(layer: nn.Conv2d, inputs: Tensor, backprops: Tensor) -> Tensor:
-    """One kernel tap at a time: the product of the output's gradient with the input that the tap saw."""
-    padding, stride, dilation = layer.padding, layer.stride, layer.dilation
-    padded = nn.functional.pad(inputs, (padding[1], padding[1], padding[0], padding[0]))  # type: ignore[arg-type]
-    height, width = backprops.shape[2:]
-    taps = []
-    for row in range(layer.kernel_size[0]):
-        for column in range(layer.kernel_size[1]):
-            top, left = row * dilation[0], column * dilation[1]
-            seen = padded[
-                :,
-                :,
-                top : top + (height - 1) * stride[0] + 1 : stride[0],
-                left : left + (width - 1) * stride[1] + 1 : stride[1],
-            ]
-            taps.append((seen * backprops).sum((2, 3)))
-    return torch.stack(taps, dim=2).view(-1, *layer.weight.shape)
+    """Fold the rows into the channels: a depthwise convolution of N times C channels has N gradients."""
+    rows, channels = inputs.shape[:2]
+    _, gradients, _ = torch.ops.aten.convolution_backward(
+        backprops.reshape(1, rows * channels, *backprops.shape[2:]),
+        inputs.reshape(1, rows * channels, *inputs.shape[2:]),
+        layer.weight.detach().repeat(rows, 1, 1, 1),
+        None,
+        layer.stride,
+        layer.padding,
+        layer.dilation,
+        False,
+        [0, 0],
+        rows * channels,
+        [False, True, False],
+    )
+    return gradients.view(rows, *layer.weight.shape)  # type: ignore[no-any-return]
 
 
 def install() -> None:
