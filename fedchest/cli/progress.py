@@ -52,7 +52,10 @@ class _Follower:
 
     def _look(self) -> None:
         for event in self._coordinator.new_events():
-            self._display.console.print(_sentence(event), highlight=False)
+            if event["event"] == "pretrained":
+                self._advance(self._directory.coordinator, {**event, "label": "on public rendered images"})
+            else:
+                self._display.console.print(_sentence(event), highlight=False)
         for folder in self._directory.institutions()[:MOST_LINES]:
             reader = self._sites.setdefault(folder, ProgressReader(folder))
             for event in reader.new_events():
@@ -60,7 +63,7 @@ class _Follower:
 
     def _advance(self, folder: Path, event: dict[str, Any]) -> None:
         if folder not in self._bars:
-            name = f"hospital {int(folder.name) + 1}"
+            name = f"hospital {int(folder.name) + 1}" if folder.name.isdigit() else "pretraining"
             self._bars[folder] = self._display.add_task(name, total=event["steps"], label="")
         self._display.update(
             self._bars[folder], completed=event["step"], total=event["steps"], label=event["label"]

@@ -72,13 +72,12 @@ class ModelSettings(_Section):
 
     encoder: str = Field("xception-nano", description="xception-nano or a timm model's name")
     weights: AbsolutePath | None = Field(
-        None, description="initial weights (safetensors or a torch state dict)"
+        None, description="first weights: a model of FedChest's, or timm's own file"
     )
-    timm_pretrained: bool = Field(
-        False, description="start from timm's published weights (needs the network)"
+    pretrain_steps: int = Field(
+        0, ge=0, description="pretrain this many steps on public rendered images; 0: don't"
     )
-    pretrain_images: int = Field(0, ge=0, description="pretrain on this many public rendered images first")
-    pretrain_epochs: int = Field(4, ge=1, description="epochs of that pretraining")
+    pretrain_patients: int = Field(600, ge=1, description="rendered patients of that pretraining")
 
 
 class TrainingSettings(_Section):
@@ -185,8 +184,6 @@ class Settings(_Section):
 
     @model_validator(mode="after")
     def _agree(self) -> "Settings":
-        if self.model.timm_pretrained and self.model.weights is not None:
-            raise ValueError("model.timm_pretrained and model.weights exclude each other")
         if self.chain.cohort_size > self.partition.institutions:
             raise ValueError(
                 f"chain.cohort_size = {self.chain.cohort_size}: allowed is at most partition.institutions"

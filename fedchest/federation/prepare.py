@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fedchest.accounting.prv import noise_multiplier_for
 from fedchest.data.cache import cached_images
 from fedchest.data.chexpert import chexpert_folder, read_chexpert
-from fedchest.data.cohort import Cohort, distinct_patients
+from fedchest.data.cohort import Cohort, distinct_patients, refuse_shared_patients
 from fedchest.data.partition import hold_out, partition_patients
 from fedchest.errors import ConfigError
 from fedchest.federation.config import Settings
@@ -81,11 +81,23 @@ def _prepare(settings: Settings, directory: RunDirectory) -> PreparedRun:
     study = _study(settings, *keys)
     build_model(study.model, seed=settings.run.seed)
     parts = [_split(settings, cohort) for cohort in cohorts]
-    _decode(settings, directory, [cohort for pair in parts for cohort in pair if cohort is not None])
-    initial = make_initial_model(settings, study)
+    public = _public_set(settings)
+    if public is not None:
+        for cohort in cohorts:
+            refuse_shared_patients(cohort, public)
+    _decode(
+        settings, directory, [cohort for pair in (*parts, (public,)) for cohort in pair if cohort is not None]
+    )
+    log = ProgressLog(directory.coordinator)
+    initial = make_initial_model(
+        settings.model,
+        study,
+        settings.run.seed,
+        lambda step: log.report("pretrained", step=step, steps=settings.model.pretrain_steps),
+    )
     directory.artifacts.put(initial.model)
     directory.artifacts.put(initial.provenance)
-    _lay_out_coordinator(settings, directory)
+    _lay_out_coordinator(settings, directory, has_public_set=public is not None)
     randomness = _randomness(settings, directory)
     for index, (training, validation) in enumerate(parts):
         _lay_out_institution(settings, directory, index, training, validation, randomness)
@@ -106,10 +118,15 @@ def _divide(settings: Settings) -> tuple[Cohort, ...]:
     )
 
 
+def _public_set(settings: Settings) -> Cohort | None:
+    """The tree's validation split, on which the coordinator measures; None where the tree has none."""
+    if not (chexpert_folder(settings.data.data) / "valid.csv").exists():
+        return None
+    return read_chexpert(settings.data.data, "valid", views=settings.data.views)
+
+
 def _decode(settings: Settings, directory: RunDirectory, cohorts: Sequence[Cohort]) -> None:
     """Decode every image now: one that can't be read stops the run here, by name, and not in a round."""
-    if _has_public_set(settings):
-        cohorts = [*cohorts, read_chexpert(settings.data.data, "valid", views=settings.data.views)]
     log = ProgressLog(directory.coordinator)
     done, total = 0, sum(map(len, cohorts))
     for cohort in cohorts:
@@ -163,10 +180,10 @@ def _privacy(settings: Settings) -> StudyPrivacy | None:
     )
 
 
-def _lay_out_coordinator(settings: Settings, directory: RunDirectory) -> None:
+def _lay_out_coordinator(settings: Settings, directory: RunDirectory, *, has_public_set: bool) -> None:
     Wallet.create(directory.coordinator / WALLET)
     document = CoordinatorDocument(
-        evaluation_data=settings.data.data if _has_public_set(settings) else None,
+        evaluation_data=settings.data.data if has_public_set else None,
         cache=_cache(settings, directory),
         artifacts=directory.artifacts.directory,
         submission_seconds=settings.chain.submission_seconds,
@@ -205,10 +222,6 @@ def _split(settings: Settings, cohort: Cohort) -> tuple[Cohort, Cohort | None]:
     if fraction == 0 or len(distinct_patients(cohort)) < 2:
         return cohort, None
     return hold_out(cohort, fraction, settings.run.seed)
-
-
-def _has_public_set(settings: Settings) -> bool:
-    return (chexpert_folder(settings.data.data) / "valid.csv").exists()
 
 
 def _epsilon_folder(settings: Settings) -> Path:
