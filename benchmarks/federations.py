@@ -35,7 +35,7 @@ class Federation:
         run_in_process(self.directory, workers=self.settings.run.workers)
         connection = read_document(self.directory.coordinator / CONNECTION, Connection)
         ledger = LedgerClient(connection.rpc_url, connection.contract)
-        return collect(self.directory, self.prepared.study, ledger, reproducible_noise=False, local_only={})
+        return collect(self.directory, self.prepared.study, ledger, self.settings, {})
 
 
 def render(folder: Path, *, patients: int, size: int) -> Path:

@@ -79,6 +79,14 @@ class ModelSettings(_Section):
     )
     pretrain_patients: int = Field(600, ge=1, description="rendered patients of that pretraining")
 
+    def start(self) -> str:
+        """Where the initial model comes from, in words."""
+        origin = "random weights" if self.weights is None else f"the weights of {self.weights.name}"
+        if not self.pretrain_steps:
+            return origin
+        images = f"public rendered images of {self.pretrain_patients} patients"
+        return f"{origin}, pretrained without DP for {self.pretrain_steps} steps on {images}"
+
 
 class TrainingSettings(_Section):
     """Local training; the same at every institution."""

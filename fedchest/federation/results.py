@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from fedchest.aggregation.record import RoundRecord
+from fedchest.federation.config import Settings
 from fedchest.federation.directory import ROUNDS, RunDirectory, read_document, read_json
 from fedchest.federation.study import Study
 from fedchest.files import write_atomically
@@ -60,6 +61,7 @@ class Results(_Figures):
     delta: float | None
     reproducible_noise: bool
     crash_only: bool
+    start: str
     initial_model: str
     initial_auroc: float | None
     rounds: list[RoundFigures]
@@ -76,8 +78,7 @@ def collect(
     directory: RunDirectory,
     study: Study,
     ledger: LedgerClient,
-    *,
-    reproducible_noise: bool,
+    settings: Settings,
     local_only: Mapping[int, float | None],
 ) -> Results:
     """Gather the figures of every round so far. Raises StoreError when an artifact is missing."""
@@ -88,7 +89,8 @@ def collect(
         study=study.digest().hex(),
         dp=study.privacy is not None,
         delta=None if study.privacy is None else study.privacy.delta,
-        reproducible_noise=reproducible_noise,
+        reproducible_noise=settings.privacy.reproducible_noise,
+        start=settings.model.start(),
         crash_only=ledger.rules().crash_only,
         initial_model=ledger.round(1).base_model.hex(),
         initial_auroc=notes.get(0, {}).get("mean_auroc"),

@@ -57,12 +57,6 @@ def _run(directory: RunDirectory, settings: Settings, announce: Announce) -> Res
     if settings.run.local_baselines:
         announce("Training each hospital's local-only model, for comparison")
         local_only = local_only_auroc(directory, ledger, workers=settings.run.workers)
-    results = collect(
-        directory,
-        read_study(directory.study),
-        ledger,
-        reproducible_noise=settings.privacy.reproducible_noise,
-        local_only=local_only,
-    )
+    results = collect(directory, read_study(directory.study), ledger, settings, local_only)
     write_results(directory, results)
     return results

@@ -81,7 +81,7 @@ def _institution_row(figures: InstitutionFigures, dp: bool) -> list[str]:
 
 
 def _guarantee(results: Results) -> str:
-    lines = []
+    lines = [f"Round 0: {results.start}."]
     if not results.dp:
         lines.append("DP was off: nothing bounds what the updates say about a patient.")
     elif results.reproducible_noise:
