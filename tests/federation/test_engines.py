@@ -19,7 +19,6 @@ from fedchest.federation.engines.simulation import run_in_simulation
 from fedchest.federation.engines.superlink import SuperLink
 from fedchest.federation.engines.supernode import has_joined, supernode
 from fedchest.federation.engines.tls import make_node_key, make_server_credentials
-from fedchest.federation.progress import PROGRESS
 from fedchest.federation.run import ENGINES
 from fedchest.ledger.records import REQUIRED_CHECKS, Phase
 from fedchest.refusals import Reason
@@ -112,7 +111,8 @@ def test_a_deployed_run_that_fails_names_its_log(
 
 def test_a_superlink_on_a_taken_port_names_its_log(tmp_path: Path) -> None:
     with admitting_superlink(tmp_path / "first") as link:
-        other = SuperLink(tmp_path / "second", int(link.address.rpartition(":")[2]), link.credentials)
+        port = int(link.address.rpartition(":")[2])
+        other = SuperLink(tmp_path / "second", port, make_server_credentials(tmp_path / "second"))
         with (
             running(other.program(tmp_path)) as [process],
             pytest.raises(EngineError, match=r"superlink\.log"),
@@ -154,13 +154,14 @@ def test_a_round_goes_on_without_a_node_that_was_killed(
         tmp_path,
         image_cache,
         partition={"institutions": 4},
-        training={"rounds": 1, "steps": 4},
+        training={"rounds": 1},
     ) as federation:
         directory = federation.directory
         engine = threading.Thread(target=run_deployed, args=(directory,), kwargs={"seconds": 500})
         engine.start()
         victim = directory.institution(3)
-        assert await_condition(lambda: (victim / PROGRESS).exists() or not engine.is_alive(), 300)
+        log = victim / "supernode" / "supernode.log"
+        assert await_condition(lambda: log.exists() and b"train message" in log.read_bytes(), 300)
         for process in processes_of(victim / "supernode"):
             os.kill(process, signal.SIGKILL)
         engine.join()
