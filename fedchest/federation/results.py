@@ -110,6 +110,14 @@ def write_results(directory: RunDirectory, results: Results) -> None:
     write_atomically(directory.results, (results.model_dump_json(indent=1) + "\n").encode())
 
 
+def write_models(directory: RunDirectory, results: Results) -> None:
+    """Write the initial model and that of each finalized round under names people look for, `models/round-001.safetensors`."""
+    finalized = [(figures.round, figures.model) for figures in results.rounds if figures.finalized]
+    for number, digest in [(0, results.initial_model), *finalized]:
+        content = directory.artifacts.get(bytes.fromhex(digest))
+        write_atomically(directory.models / f"round-{number:03d}.safetensors", content)
+
+
 def read_results(directory: RunDirectory) -> Results:
     """Read `results.json`. Raises StoreError when it is absent or damaged."""
     return read_document(directory.results, Results)

@@ -8,7 +8,7 @@ from fedchest.federation.baselines import local_only_auroc
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import CONNECTION, Connection, RunDirectory, read_document, read_study
 from fedchest.federation.prepare import prepare
-from fedchest.federation.results import Results, collect, write_results
+from fedchest.federation.results import Results, collect, write_models, write_results
 from fedchest.federation.run import (
     ENGINES,
     chain_of,
@@ -58,5 +58,6 @@ def _run(directory: RunDirectory, settings: Settings, announce: Announce) -> Res
         announce("Training each hospital's local-only model, for comparison")
         local_only = local_only_auroc(directory, ledger, workers=settings.run.workers)
     results = collect(directory, read_study(directory.study), ledger, settings, local_only)
+    write_models(directory, results)
     write_results(directory, results)
     return results

@@ -45,8 +45,8 @@ def finished_run(
             federation.directory,
             federation.study,
             federation.ledger,
-            reproducible_noise=False,
-            local_only={},
+            federation.settings,
+            {},
         )
         write_results(federation.directory, results)
     return federation.directory

@@ -8,7 +8,8 @@ from typing import Any
 from fedchest.audit.case import Case
 from fedchest.audit.report import Fault, NotChecked
 from fedchest.audit.steps.artifacts import named_artifacts
-from fedchest.federation.directory import JOURNAL, ROUNDS
+from fedchest.federation.config import Settings
+from fedchest.federation.directory import JOURNAL, ROUNDS, read_document
 from fedchest.federation.results import Results, collect, read_results
 from fedchest.ledger.records import Phase
 
@@ -62,8 +63,8 @@ def _gathered_again(case: Case, reported: Results) -> Results:
             case.directory,
             case.study,
             case.ledger,
-            reproducible_noise=reported.reproducible_noise,
-            local_only={i: figures.local_only_auroc for i, figures in enumerate(reported.institutions)},
+            read_document(case.directory.settings, Settings),
+            {i: figures.local_only_auroc for i, figures in enumerate(reported.institutions)},
         )
     except (KeyError, TypeError, ValueError, AttributeError):
         raise Fault("is not the coordinator's notes on the rounds", file=case.name(notes)) from None
