@@ -33,7 +33,7 @@ def artifact() -> Artifact:
     )
 
 
-class LedgerRefusal(ChainError):  # noqa: N818 - the contract refuses, which is no error of its
+class LedgerRefusal(ChainError):
     """The contract refused a transaction: `name` is its custom error, `values` what the error carries."""
 
     def __init__(self, name: str, values: Mapping[str, Any]) -> None:
