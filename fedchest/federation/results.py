@@ -111,7 +111,7 @@ def write_results(directory: RunDirectory, results: Results) -> None:
 
 
 def write_models(directory: RunDirectory, results: Results) -> None:
-    """Write the initial model and each finalized one under names that people look for: `models/round-001.safetensors`."""
+    """Write the initial model and each finalized one where people look for them: `models/round-001.safetensors`."""
     finalized = [(figures.round, figures.model) for figures in results.rounds if figures.finalized]
     for number, digest in [(0, results.initial_model), *finalized]:
         content = directory.artifacts.get(bytes.fromhex(digest))
