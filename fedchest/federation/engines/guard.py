@@ -18,7 +18,7 @@ def main() -> int:
     """Run the command given as arguments and return its status; end it and its children when the owner lets go."""
     command = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # it is meant for the command, the guard stays to the end
-    pass
+    threading.Thread(target=_end_with_owner, args=(command,), daemon=True).start()
     status = command.wait()
     os.killpg(0, signal.SIGTERM)
     return status if status >= 0 else 128 - status

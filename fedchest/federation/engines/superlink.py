@@ -59,7 +59,7 @@ class SuperLink:
                 *(script("flower-superlink"), "--host", LOOPBACK, "--port", str(self._port)),
                 *("--ssl-ca-certfile", str(files.ca)),
                 *("--ssl-certfile", str(files.certificate), "--ssl-keyfile", str(files.key)),
-                *("--disable-runtime-dependency-installation"),
+                *("--enable-supernode-auth", "--disable-runtime-dependency-installation"),
             ],
             folder=self._folder,
             environment={**self._environment, COORDINATOR_VARIABLE: str(coordinator)},
