@@ -21,6 +21,7 @@ from small_federation import (
 
 from fedchest.federation.apps import client_app
 from fedchest.federation.directory import CONNECTION, SITE, WALLET, Connection, SiteDocument, read_document
+from fedchest.federation.engines.in_process import InProcessGrid
 from fedchest.federation.messages import IdentifyReply, UpdateReply
 from fedchest.files import write_atomically
 from fedchest.ledger.client import LedgerClient
@@ -361,8 +362,6 @@ def test_a_local_fault_is_reported_by_its_code_alone(make_federation):
 
 
 def test_duplicate_replies(make_federation, monkeypatch):
-    from fedchest.federation.engines.in_process import InProcessGrid
-
     honest = InProcessGrid.send_and_receive
 
     def twice(self: Grid, messages: Iterable[Message], *, timeout: float | None = None) -> Iterable[Message]:
