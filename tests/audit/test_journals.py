@@ -67,3 +67,11 @@ def test_a_line_that_is_no_record_is_named(directory, line):
 def test_a_line_out_of_order_is_named(directory):
     journal = read(directory, RECORDS[0].to_line() + RECORDS[2].to_line())
     assert journal.fault == "line 2 holds block 3"
+
+
+@pytest.mark.parametrize(("plain", "other"), [(b"abab", b"ABab"), (b'"0xab', b'"1xab'), (b", ", b",  ")])
+def test_the_same_record_written_in_another_way_is_none(directory, plain, other):
+    line = RECORDS[1].to_line()
+    assert plain in line
+    journal = read(directory, RECORDS[0].to_line() + line.replace(plain, other, 1))
+    assert journal.fault == "line 2 is not a block record"

@@ -4,6 +4,7 @@ import hashlib
 from pathlib import Path
 
 import pytest
+from small_federation import founded, small_settings
 
 from fedchest.audit.report import Verdict
 from fedchest.audit.verify import STEPS, verify_run
@@ -82,3 +83,16 @@ def test_a_run_on_another_chain_asks_for_its_address(run):
     run.settings.write_text(settings.replace('"rpc":null', '"rpc":"http://example.test"'))
     with pytest.raises(ConfigError, match="--rpc"):
         verify_run(run)
+
+
+@pytest.mark.slow
+def test_a_chain_kept_by_ganache_is_read_from_a_copy(cohort_folder, image_cache, tmp_path):
+    settings = small_settings(cohort_folder, tmp_path / "run", image_cache, {"chain": {"chain": "ganache"}})
+    with founded(settings) as federation:
+        federation.run()
+    before = tree(federation.directory)
+    report = verify_run(federation.directory)
+    assert report.origin == "a copy of the chain's database, not rebuilt"
+    skipped = {outcome.step for outcome in report.outcomes if outcome.verdict is not Verdict.PASSED}
+    assert skipped == {"results"}, report.sentence()
+    assert tree(federation.directory) == before
