@@ -7,15 +7,27 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from fedchest.audit.journals import PartyJournal, read_journals
 from fedchest.errors import ChainError, ConfigError, StoreError
-from fedchest.federation.config import Settings
 from fedchest.federation.directory import RunDirectory, read_document
 from fedchest.ledger.chain import LocalChain
 from fedchest.ledger.journal import BlockRecord, block_records
 from fedchest.ledger.rpc import connect
 
 _GANACHE_DATABASE = "ganache"
+
+
+class _ChainSettings(BaseModel):
+    chain: str
+    rpc: str | None
+
+
+class _RunSettings(BaseModel):
+    """What the audit needs of a run's settings; the rest may be of another version's form."""
+
+    chain: _ChainSettings
 
 
 @dataclass(frozen=True)
@@ -46,7 +58,7 @@ def chain_source(directory: RunDirectory, rpc_url: str | None = None) -> Abstrac
     journals = read_journals(directory)
     if rpc_url is not None:
         return _answering(rpc_url, f"the node at {rpc_url}", journals)
-    chain = read_document(directory.settings, Settings).chain
+    chain = read_document(directory.settings, _RunSettings).chain
     if chain.rpc is not None:
         raise ConfigError(
             f"The run used a chain of its own: give its address with --rpc (it was {chain.rpc})."
