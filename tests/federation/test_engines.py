@@ -1,12 +1,18 @@
 """The same apps in Flower's simulation engine and as real processes: the same rounds, and the same bits."""
 
+import contextlib
 import os
+import re
 import signal
+import subprocess
+import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -98,6 +104,28 @@ def test_a_simulation_is_waited_for_a_bounded_time(
         assert not processes_of(federation.directory.root)
 
 
+def test_ray_obeys_nobody_else(
+    cohort_folder: Path, image_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray listens on the network; without the run's token a stranger's code is not run."""
+    with (
+        TemporaryDirectory(prefix="fc") as short,
+        private_study(cohort_folder, tmp_path, image_cache) as federation,
+    ):
+        monkeypatch.setattr(tempfile, "tempdir", short)
+        arguments: dict[str, float] = {"workers": 1, "seconds": 500}
+        engine = threading.Thread(target=run_in_simulation, args=(federation.directory,), kwargs=arguments)
+        engine.start()
+        assert await_condition(lambda: bool(_clusters(short)) or not engine.is_alive(), 300)
+        [cluster] = _clusters(short)
+        code = f"import ray; ray.init('{cluster}'); print('obeyed', ray.get(ray.remote(int).remote()))"
+        stranger = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        engine.join()
+        assert "AuthenticationError" in stranger.stderr
+        assert "obeyed" not in stranger.stdout
+        assert federation.state(2).phase is Phase.FINALIZED
+
+
 def test_a_deployed_run_that_fails_names_its_log(
     cohort_folder: Path, image_cache: Path, tmp_path: Path
 ) -> None:
@@ -179,6 +207,17 @@ def admitting_superlink(folder: Path) -> Iterator[SuperLink]:
     with running(link.program(folder)) as [process]:
         link.await_ready(process)
         yield link
+
+
+def _clusters(temporary: str) -> set[str]:
+    """The addresses of the Ray clusters that keep their files below `temporary`, from their processes' arguments."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            command = path.read_bytes().decode(errors="replace")
+            if temporary in command:
+                found |= set(re.findall(r"--gcs-address=([0-9.:]+)", command))
+    return found
 
 
 def processes_of(folder: Path) -> list[int]:

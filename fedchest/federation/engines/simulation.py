@@ -1,5 +1,6 @@
 """Flower's simulation engine: both apps in one child process, the clients in Ray actors."""
 
+import secrets
 import sys
 from tempfile import TemporaryDirectory
 
@@ -15,6 +16,9 @@ def run_in_simulation(directory: RunDirectory, *, workers: int, seconds: float) 
     whose unauthenticated control port lets any account of the machine run code in this one's name, and it can
     leave a run pending for ever. `run_simulation` is deprecated, but Flower's version is pinned. In its own
     process its exit status tells success, Ray's output goes to a file, and Ctrl-C need not wait for its threads.
+
+    Ray listens on every network interface and runs what it is sent; a token of this run's own keeps others out
+    (tests/federation/test_engines.py).
 
     Raises EngineError, naming the log, when the process fails or takes longer.
     """
@@ -33,6 +37,8 @@ def run_in_simulation(directory: RunDirectory, *, workers: int, seconds: float) 
                 COORDINATOR_VARIABLE: str(directory.coordinator.resolve()),
                 INSTITUTIONS_VARIABLE: str(directory.institution(0).parent.resolve()),
                 "OMP_NUM_THREADS": threads_each(workers),
+                "RAY_AUTH_MODE": "token",
+                "RAY_AUTH_TOKEN": secrets.token_hex(32),
             },
         )
         with running(program) as [process]:
