@@ -9,7 +9,6 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from flwr.app import ArrayRecord
 
-from fedchest.aggregation.check import check_update
 from fedchest.aggregation.fedavg import next_model
 from fedchest.aggregation.model import model_bytes, parse_model
 from fedchest.aggregation.record import RecordEntry, RoundRecord
@@ -27,7 +26,7 @@ from fedchest.federation.directory import (
     read_study,
 )
 from fedchest.federation.evaluation import PublicEvaluation
-from fedchest.federation.expectation import expectation
+from fedchest.federation.expectation import accepted_update, expectation
 from fedchest.federation.layout import update_layout
 from fedchest.federation.messages import ModelMessage, UpdateReply
 from fedchest.federation.progress import ProgressLog
@@ -39,7 +38,6 @@ from fedchest.ledger.wallet import Wallet
 from fedchest.protection.codec import Codec, EncodedUpdate, Layout
 from fedchest.protection.keys import load_sealing_key
 from fedchest.protection.manifest import MAX_BYTES as MAX_MANIFEST_BYTES
-from fedchest.protection.manifest import Manifest
 from fedchest.refusals import Reason, Refused
 
 _SETTLING_POLL_SECONDS = 0.5
@@ -189,21 +187,12 @@ class Coordinator:
             return Received(None, Reason.MALFORMED)
         self.artifacts.put(reply.sealed)
         self.artifacts.put(reply.manifest)
+        expected = expectation(self.study, self.ledger, state, member, layout)
+        submission = self.ledger.submission(state.number, member.id)
         try:
-            return Received(reply, self._check(state, member, reply, layout))
+            return Received(reply, accepted_update(reply, submission, member, expected, self._key))
         except Refused as refusal:
             return Received(reply, refusal.reason)
-
-    def _check(
-        self, state: RoundState, member: Institution, reply: UpdateReply, layout: Layout
-    ) -> EncodedUpdate:
-        if reply.num_examples != member.weight_class:
-            raise Refused(Reason.WEIGHT_MISMATCH)
-        submission = self.ledger.submission(state.number, member.id)
-        if submission is None:
-            raise Refused(_why_not_committed(reply, member))
-        expected = expectation(self.study, self.ledger, state, member, layout)
-        return check_update(reply.sealed, reply.manifest, submission, expected, self._key)
 
     def _largest_seal(self, state: RoundState) -> int:
         """An update holds at most one int32 where the model holds a float32; the slack is for headers."""
@@ -228,12 +217,3 @@ def _entry(member: int, part: Received) -> RecordEntry:
         manifest=None if reply is None else hashlib.sha256(reply.manifest).hexdigest(),
         num_examples=None if reply is None else reply.num_examples,
     )
-
-
-def _why_not_committed(reply: UpdateReply, member: Institution) -> Reason:
-    """The contract refuses a spend above the budget, so such an update is never committed; say that it is why."""
-    try:
-        claimed = Manifest.from_bytes(reply.manifest).epsilon
-    except Refused:
-        return Reason.NOT_COMMITTED
-    return Reason.OVER_BUDGET if claimed > member.epsilon_budget else Reason.NOT_COMMITTED

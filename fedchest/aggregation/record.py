@@ -3,6 +3,8 @@
 import json
 from dataclasses import asdict, dataclass
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 from fedchest.errors import StoreError
 
 
@@ -12,6 +14,8 @@ class RecordEntry:
 
     `num_examples` is the weight that the reply claimed; `reason` is 0 for an accepted update, else a refusal's code.
     """
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     institution: int
     reason: int
@@ -23,6 +27,8 @@ class RecordEntry:
 @dataclass(frozen=True)
 class RoundRecord:
     """What the coordinator proposes for a round, in the order of the members' numbers; hashes are hex SHA-256."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
     round: int
     base_model: str
@@ -37,8 +43,6 @@ class RoundRecord:
     def from_bytes(cls, content: bytes) -> "RoundRecord":
         """Parse `to_bytes` output. Raises StoreError when it is not a round's record."""
         try:
-            fields = json.loads(content)
-            entries = tuple(RecordEntry(**entry) for entry in fields.pop("entries"))
-            return cls(**fields, entries=entries)
-        except (ValueError, TypeError, KeyError, AttributeError):
+            return TypeAdapter(cls).validate_json(content)
+        except ValidationError:
             raise StoreError("A round's record in the artifact store is not of the agreed form.") from None

@@ -6,7 +6,14 @@ from pathlib import Path
 from fedchest.errors import StoreError
 from fedchest.federation.baselines import local_only_auroc
 from fedchest.federation.config import Settings
-from fedchest.federation.directory import CONNECTION, Connection, RunDirectory, read_document, read_study
+from fedchest.federation.directory import (
+    CONNECTION,
+    JOURNAL,
+    Connection,
+    RunDirectory,
+    read_document,
+    read_study,
+)
 from fedchest.federation.prepare import prepare
 from fedchest.federation.results import Results, collect, write_models, write_results
 from fedchest.federation.run import (
@@ -18,6 +25,7 @@ from fedchest.federation.run import (
     require_chain_possible,
 )
 from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.journal import Journal
 
 Announce = Callable[[str], None]
 
@@ -52,11 +60,17 @@ def _run(directory: RunDirectory, settings: Settings, announce: Announce) -> Res
     announce("Training")
     ENGINES[settings.run.engine](directory, settings)
     connection = read_document(directory.coordinator / CONNECTION, Connection)
-    ledger = LedgerClient(connection.rpc_url, connection.contract, chain_id=connection.chain_id)
+    ledger = LedgerClient(
+        connection.rpc_url,
+        connection.contract,
+        journal=Journal(directory.coordinator / JOURNAL),
+        chain_id=connection.chain_id,
+    )
     local_only: dict[int, float | None] = {}
     if settings.run.local_baselines:
         announce("Training each hospital's local-only model, for comparison")
         local_only = local_only_auroc(directory, ledger, workers=settings.run.workers)
+    ledger.sync()
     results = collect(directory, read_study(directory.study), ledger, settings, local_only)
     write_models(directory, results)
     write_results(directory, results)

@@ -1,6 +1,5 @@
 """Steps on the updates themselves, opened with a recipient's key: what was refused, and what the model is made of."""
 
-from fedchest.aggregation.check import check_update
 from fedchest.aggregation.fedavg import next_model
 from fedchest.aggregation.model import model_bytes, parse_model
 from fedchest.aggregation.record import RecordEntry
@@ -8,11 +7,11 @@ from fedchest.audit.case import Case
 from fedchest.audit.report import Fault
 from fedchest.audit.steps.records import ACCEPTED, agreed_record, outcome_name
 from fedchest.errors import ConfigError
-from fedchest.federation.expectation import expectation
+from fedchest.federation.expectation import accepted_update, expectation
+from fedchest.federation.messages import UpdateReply
 from fedchest.ledger.records import RoundState, Submission
 from fedchest.protection.codec import Codec, EncodedUpdate
-from fedchest.protection.manifest import Manifest
-from fedchest.refusals import Reason, Refused
+from fedchest.refusals import Refused
 
 
 def refusals(case: Case) -> str:
@@ -88,27 +87,18 @@ def _refused_again(case: Case, state: RoundState, entry: RecordEntry, submission
 
 
 def _check(case: Case, state: RoundState, entry: RecordEntry, submission: Submission | None) -> EncodedUpdate:
-    """The server's checks in the server's order, on the bytes that it received. Raises Refused."""
+    """The server's rule on the bytes that it received. Raises Refused."""
     member = case.institutions[entry.institution]
-    sealed = _received(case, state, entry, entry.sealed, "the sealed update")
-    manifest = _received(case, state, entry, entry.manifest, "the manifest")
-    if entry.num_examples != member.weight_class:
-        raise Refused(Reason.WEIGHT_MISMATCH)
-    if submission is None:
-        raise Refused(_why_not_committed(manifest, member.epsilon_budget))
+    reply = UpdateReply(
+        sealed=_received(case, state, entry, entry.sealed, "the sealed update"),
+        manifest=_received(case, state, entry, entry.manifest, "the manifest"),
+        num_examples=entry.num_examples if entry.num_examples is not None else 0,
+    )
     expected = expectation(case.study, case.ledger, state, member, case.layout)
-    return check_update(sealed, manifest, submission, expected, case.key)
+    return accepted_update(reply, submission, member, expected, case.key)
 
 
 def _received(case: Case, state: RoundState, entry: RecordEntry, digest: str | None, what: str) -> bytes:
     if digest is None:
         raise Fault(f"{what} is not in the record", round=state.number, institution=entry.institution)
     return case.artifact(bytes.fromhex(digest), what, round=state.number, institution=entry.institution)
-
-
-def _why_not_committed(manifest: bytes, budget: int) -> Reason:
-    """The contract takes no commitment above the budget, so that a spend above it shows in the manifest only."""
-    try:
-        return Reason.OVER_BUDGET if Manifest.from_bytes(manifest).epsilon > budget else Reason.NOT_COMMITTED
-    except Refused:
-        return Reason.NOT_COMMITTED
