@@ -82,7 +82,6 @@ def test_all_faults_are_named_at_once():
         ({"chain": {"cohort_size": 9}}, ["chain.cohort_size = 9", "partition.institutions = 4"]),
         ({"chain": {"minimum_accepted": 5}}, ["chain.minimum_accepted = 5"]),
         ({"chain": {"cohort_size": 2, "minimum_accepted": 3}}, ["chain.minimum_accepted = 3"]),
-        ({"model": {"timm_pretrained": True, "weights": "w"}}, ["model.timm_pretrained", "model.weights"]),
         ({"data": {"data": "x", "uncertainty": {"Hernia": "u-ones"}}}, ["Hernia", "Cardiomegaly"]),
         (
             {"data": {"data": "x", "uncertainty": {"Edema": "u-twos"}}},
