@@ -32,7 +32,7 @@ STAGES = {
     "seal": "clients.site.seal",
     "hash": "clients.site.hashlib.sha256",
     "chain": "fedchest.ledger.transactions.Sender.send",
-    "verify": "server.coordinator.check_update",
+    "verify": "server.coordinator.accepted_update",
     "aggregate": "server.coordinator.next_model",
 }
 

@@ -10,10 +10,10 @@ from flwr.app import Context, Message, RecordDict
 from small_federation import forge, founded, liar, small_settings
 
 import server.coordinator as coordinator_module
-from fedchest.aggregation.check import check_update
 from fedchest.aggregation.fedavg import next_model
 from fedchest.audit.report import Report
 from fedchest.audit.verify import verify_run
+from fedchest.federation.expectation import accepted_update
 from fedchest.refusals import Reason, Refused
 
 pytestmark = pytest.mark.e2e
@@ -45,13 +45,13 @@ def report(
     with pytest.MonkeyPatch.context() as patch, founded(settings) as federation:
         wronged = federation.ledger.institution(WRONGED).wallet
 
-        def unfair(sealed, manifest, submission, expectation, private_key):
-            if expectation.context.institution == wronged:
+        def unfair(reply, submission, member, expected, key):
+            if member.wallet == wronged:
                 raise Refused(Reason.NORM_EXCEEDED)
-            return check_update(sealed, manifest, submission, expectation, private_key)
+            return accepted_update(reply, submission, member, expected, key)
 
         patch.setattr(coordinator_module, "next_model", off_by_one_bit)
-        patch.setattr(coordinator_module, "check_update", unfair)
+        patch.setattr(coordinator_module, "accepted_update", unfair)
         federation.run({UNDERSTATING: liar(train=without_epsilon)})
         yield verify_run(federation.directory, rpc_url=federation.rpc_url)
 
