@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from requests import Session
 from requests.exceptions import RequestException
 from web3 import HTTPProvider, Web3
 from web3.exceptions import BadResponseFormat
@@ -20,7 +21,10 @@ class _Provider(HTTPProvider):
 
     def __init__(self, rpc_url: str) -> None:
         super().__init__(
-            rpc_url, request_kwargs={"timeout": _TIMEOUT_SECONDS}, exception_retry_configuration=None
+            rpc_url,
+            request_kwargs={"timeout": _TIMEOUT_SECONDS},
+            session=_session(),
+            exception_retry_configuration=None,
         )
 
     def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
@@ -41,12 +45,22 @@ class _Provider(HTTPProvider):
         return ChainError(f"No Ethereum node answers at {self.endpoint_uri}; check the RPC address.")
 
 
+def _session() -> Session:
+    """A session that does not look for proxies in the environment at each of a round's hundreds of calls."""
+    session = Session()
+    session.trust_env = False
+    return session
+
+
 def connect(rpc_url: str) -> Web3:
     """A web3 instance for the node at `rpc_url`.
 
     Raises ChainError, now and at each later call, when no node answers there.
     """
     w3 = Web3(_Provider(rpc_url))
+    w3.middleware_onion.remove(
+        "validation"
+    )  # it asks for the chain's id before every call; transactions carry it
     command(w3, "eth_chainId")
     return w3
 

@@ -41,11 +41,12 @@ def write_phantom_cohort(
     seed: int,
     sites: int,
     masks: bool = True,
+    most_studies: int = 15,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write <root>/CheXpert-v1.0-small: train.csv, valid.csv, sites.csv and grey PNG images of `size` pixels.
 
-    Training patients have as many studies as CheXpert's and labels as its labeller gives them; validation patients
+    Training patients have as many studies as CheXpert's, but at most `most_studies`, and labels as its labeller gives them; validation patients
     have one study each, read without doubt. Patients are dealt to the sites in turn, and each site has its own
     look. With `masks`, beside each image lies a 16-bit PNG, read by `read_masks`. The same arguments give the same
     bytes. `progress` is called with (patients done, patients in all). Raises ConfigError for a setting out of range
@@ -53,9 +54,9 @@ def write_phantom_cohort(
 
     Held by tests/data/test_writer.py::test_the_same_seed_gives_the_same_bytes.
     """
-    if patients < 1 or validation_patients < 0 or sites < 1 or size < SMALLEST or seed < 0:
+    if min(patients, sites, most_studies) < 1 or min(validation_patients, seed) < 0 or size < SMALLEST:
         raise ConfigError(
-            f"A rendered cohort needs at least 1 patient, 1 site, {SMALLEST} pixels and a seed from 0 on."
+            f"A rendered cohort needs at least 1 patient, 1 site, 1 study, {SMALLEST} pixels and a seed from 0 on."
         )
     folder = root / FOLDERS[0]
     if folder.exists():
@@ -67,7 +68,7 @@ def write_phantom_cohort(
     for split, numbers in splits:
         images: list[_Image] = []
         for number in numbers:
-            for image in _images_of(number, split, seed, sites, size):
+            for image in _images_of(number, split, seed, sites, size, most_studies):
                 _write_image(folder / image.path, render(image.shot), masks)
                 images.append(image)
             if progress is not None:
@@ -76,7 +77,12 @@ def write_phantom_cohort(
             write_table(_cohort(folder, images), folder / f"{split}.csv")
     _write_sites(folder, patients + validation_patients, sites)
     settings = {"patients": patients, "validation_patients": validation_patients, "size": size, "seed": seed}
-    about = {"content": "Rendered phantoms, no patient's data.", **settings, "sites": sites}
+    about = {
+        "content": "Rendered phantoms, no patient's data.",
+        **settings,
+        "sites": sites,
+        "most_studies": most_studies,
+    }
     write_atomically(folder / "rendered.json", (json.dumps(about, indent=1) + "\n").encode())
 
 
@@ -94,11 +100,13 @@ def read_masks(image: Path) -> dict[str, npt.NDArray[np.bool_]]:
     return {name: plane for name, plane in planes.items() if plane.any()}
 
 
-def _images_of(number: int, split: Split, seed: int, sites: int, size: int) -> Iterator[_Image]:
+def _images_of(
+    number: int, split: Split, seed: int, sites: int, size: int, most_studies: int
+) -> Iterator[_Image]:
     look = draw_look(seed, (number - 1) % sites)
     random = stream(seed, number, "history")
     male, age = _draw_person(random)
-    count = _draw_study_count(random) if split == "train" else 1
+    count = min(_draw_study_count(random), most_studies) if split == "train" else 1
     frontal = [FRONTAL_AP if random.random() < look.ap_share else FRONTAL_PA for _ in range(count)]
     studies = (
         report_model().draw_history(random, frontal)
