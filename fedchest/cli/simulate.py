@@ -28,7 +28,7 @@ from fedchest.reporting.tables import institutions_table, refusals, rounds_table
 
 FAILED = 1
 DEMO_SETTINGS = Path(__file__).with_name("demo.toml")
-DEMO_PATIENTS, DEMO_PUBLIC_PATIENTS, DEMO_SEED = 2400, 400, 1
+DEMO_PATIENTS, DEMO_PUBLIC_PATIENTS, DEMO_MOST_STUDIES, DEMO_SEED = 4000, 600, 2, 1
 
 JsonOption = click.option("--json", "as_json", is_flag=True, help="print the results as JSON")
 
@@ -83,6 +83,7 @@ def _render(cohort: Path, settings: Settings) -> None:
         seed=DEMO_SEED,
         sites=settings.partition.institutions,
         masks=False,
+        most_studies=DEMO_MOST_STUDIES,
     )
 
 

@@ -22,7 +22,7 @@ from fedchest.models.chest import ChestModel, build_model
 from fedchest.models.parameters import load_parameters, parameters
 from fedchest.protection.randomness import Randomness
 
-PHANTOM_SEED, PHANTOM_SITES = 90_001, 3
+PHANTOM_SEED, PHANTOM_SITES, PHANTOM_MOST_STUDIES = 90_001, 3, 2
 """Of the public rendered patients: another seed than any cohort's, and so other patients and other looks."""
 
 PRETRAINING = Optimisation("adam", learning_rate=2e-3)
@@ -94,6 +94,7 @@ def _phantoms(folder: Path, study: Study, patients: int) -> ChestDataset:
         seed=PHANTOM_SEED,
         sites=PHANTOM_SITES,
         masks=False,
+        most_studies=PHANTOM_MOST_STUDIES,
     )
     return load_dataset(
         read_chexpert(folder, "train", views=study.views),

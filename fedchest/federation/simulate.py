@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from fedchest.errors import StoreError
 from fedchest.federation.baselines import local_only_auroc
 from fedchest.federation.config import Settings
@@ -14,6 +16,7 @@ from fedchest.federation.directory import (
     read_document,
     read_study,
 )
+from fedchest.federation.engines.processes import threads_each
 from fedchest.federation.prepare import prepare
 from fedchest.federation.results import Results, collect, write_models, write_results
 from fedchest.federation.run import (
@@ -58,6 +61,7 @@ def resume(root: Path, announce: Announce) -> Results:
 
 def _run(directory: RunDirectory, settings: Settings, announce: Announce) -> Results:
     announce("Training")
+    torch.set_num_threads(int(threads_each(settings.run.workers)))
     ENGINES[settings.run.engine](directory, settings)
     connection = read_document(directory.coordinator / CONNECTION, Connection)
     ledger = LedgerClient(

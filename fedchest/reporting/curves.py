@@ -16,7 +16,7 @@ from fedchest.files import write_atomically
 
 def draw_curves(directory: RunDirectory, results: Results) -> None:
     """Write `curves.png`: AUROC by round (mean bold, labels thin, local-only dashed), and epsilon by round."""
-    pictured, (auroc, epsilon) = pyplot.subplots(1, 2, figsize=(11, 4), layout="constrained")
+    pictured, (auroc, epsilon) = pyplot.subplots(1, 2, figsize=(12, 4), layout="constrained")
     try:
         _draw_auroc(auroc, results)
         _draw_epsilon(epsilon, results)
@@ -42,7 +42,8 @@ def _draw_auroc(axes: Axes, results: Results) -> None:
     if alone:
         axes.plot([], [], color="grey", linestyle="--", linewidth=0.8, label="mean, one hospital alone")
     axes.set(xlabel="round", ylabel="AUROC on the public set", title="Learning curves")
-    axes.legend(fontsize=7)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _draw_epsilon(axes: Axes, results: Results) -> None:
@@ -54,6 +55,7 @@ def _draw_epsilon(axes: Axes, results: Results) -> None:
         ylabel="epsilon",
         title=f"Privacy spent, delta {results.delta:g}" if results.delta else "No DP",
     )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if len(results.institutions) <= 10:
         axes.legend(fontsize=7)
 

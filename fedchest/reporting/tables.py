@@ -25,7 +25,9 @@ def rounds_table(results: Results) -> Table:
 def institutions_table(results: Results) -> Table:
     """The federated model beside each hospital's local-only one, with epsilon, weight class and credits."""
     title = "Federated model and local-only models, mean AUROC on the public set"
-    table = Table(title=title, box=SIMPLE_HEAD, pad_edge=False)
+    charged = results.dp and any(figures.local_only_auroc is not None for figures in results.institutions)
+    note = "Each local-only model was trained with the same DP and charged the same patients once more."
+    table = Table(title=title, caption=note if charged else None, box=SIMPLE_HEAD, pad_edge=False)
     for heading in ("model", "mean AUROC", "epsilon", "budget", "weight class", "credits"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     table.add_row("federated", figure(final_auroc(results)), "", "", "", "")
