@@ -8,6 +8,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 
 from fedchest.federation.directory import RunDirectory
 from fedchest.federation.results import Results
