@@ -18,7 +18,7 @@ from fedchest.federation.directory import (
 )
 from fedchest.federation.engines.processes import threads_each
 from fedchest.federation.prepare import prepare
-from fedchest.federation.results import Results, collect, write_models, write_results
+from fedchest.federation.results import Results, collect, read_results, write_models, write_results
 from fedchest.federation.run import (
     ENGINES,
     chain_of,
@@ -70,12 +70,19 @@ def _run(directory: RunDirectory, settings: Settings, announce: Announce) -> Res
         journal=Journal(directory.coordinator / JOURNAL),
         chain_id=connection.chain_id,
     )
-    local_only: dict[int, float | None] = {}
-    if settings.run.local_baselines:
-        announce("Training each hospital's local-only model, for comparison")
-        local_only = local_only_auroc(directory, ledger, workers=settings.run.workers)
+    local_only = _local_only(directory, settings, ledger, announce) if settings.run.local_baselines else {}
     ledger.sync()
     results = collect(directory, read_study(directory.study), ledger, settings, local_only)
     write_models(directory, results)
     write_results(directory, results)
     return results
+
+
+def _local_only(
+    directory: RunDirectory, settings: Settings, ledger: LedgerClient, announce: Announce
+) -> dict[int, float | None]:
+    """The local-only figures; a finished run that is resumed keeps its own, since training again charges again."""
+    if directory.results.exists():
+        return {i: figures.local_only_auroc for i, figures in enumerate(read_results(directory).institutions)}
+    announce("Training each hospital's local-only model, for comparison")
+    return local_only_auroc(directory, ledger, workers=settings.run.workers)

@@ -4,12 +4,17 @@ Opacus's own sampler for `Conv2d` multiplies every channel with every other and 
 a depthwise convolution of C channels is C times too much work. This one is registered in its place.
 """
 
+import warnings
+
 import torch
 from opacus.grad_sample import compute_group_norm_grad_sample, register_grad_sampler
 from opacus.grad_sample.conv import compute_conv_grad_sample
 from torch import Tensor, nn
 
 from fedchest.models.normalization import GroupNorm
+
+# The first layer's input is the image, which needs no gradient; the hook gets the layer's output gradient all the same.
+warnings.filterwarnings("ignore", message="Full backward hook is firing when gradients are computed")
 
 
 def _convolution_gradients(

@@ -47,10 +47,10 @@ def write_phantom_cohort(
     """Write <root>/CheXpert-v1.0-small: train.csv, valid.csv, sites.csv and grey PNG images of `size` pixels.
 
     Training patients have as many studies as CheXpert's, but at most `most_studies`, and labels as its labeller
-    gives them; validation patients have one study each, read without doubt. Patients are dealt to the sites in turn, and each site has its own
-    look. With `masks`, beside each image lies a 16-bit PNG, read by `read_masks`. The same arguments give the same
-    bytes. `progress` is called with (patients done, patients in all). Raises ConfigError for a setting out of range
-    and DataError when the tree exists.
+    gives them; validation patients have one study each, read without doubt. Patients are dealt to the sites in
+    turn, and each site has its own look. With `masks`, beside each image lies a 16-bit PNG, read by `read_masks`.
+    The same arguments give the same bytes. `progress` is called with (patients done, patients in all). Raises
+    ConfigError for a setting out of range and DataError when the tree exists.
 
     Held by tests/data/test_writer.py::test_the_same_seed_gives_the_same_bytes.
     """
