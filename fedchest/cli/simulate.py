@@ -18,7 +18,7 @@ from fedchest.cli.progress import live_progress
 from fedchest.data.phantom.writer import write_phantom_cohort
 from fedchest.errors import ConfigError
 from fedchest.federation.config import Settings, read_settings
-from fedchest.federation.directory import RunDirectory
+from fedchest.federation.directory import RunDirectory, read_document
 from fedchest.federation.results import Results
 from fedchest.federation.simulate import Announce
 from fedchest.federation.simulate import resume as resume_run
@@ -96,7 +96,7 @@ def _finish(root: Path, as_json: bool, run: Callable[[Announce], Results]) -> No
     directory = RunDirectory(root)
     draw_curves(directory, results)
     console.print("[bold]Auditing: rebuilding the chain, re-opening and re-aggregating every update[/bold]")
-    report = verify_run(directory)
+    report = verify_run(directory, rpc_url=read_document(directory.settings, Settings).chain.rpc)
     if as_json:
         click.echo(
             json.dumps({**results.model_dump(mode="json"), "audit": report.to_json(), "run": str(root)})

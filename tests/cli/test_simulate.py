@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from fedchest.cli.main import main
+from fedchest.ledger.chain import LocalChain
 
 pytestmark = pytest.mark.e2e
 
@@ -73,6 +74,15 @@ def test_without_a_public_set_nothing_is_measured(
     )
     assert status == 0, printed
     assert "not measured" in printed
+
+
+def test_on_a_chain_that_runs_already(cohort_folder: Path, tmp_path: Path, fedchest: Fedchest) -> None:
+    small = ("--image-size", 32, "--rounds", 1, "--steps", 1, "--no-dp", "--institutions", 2)
+    with LocalChain(tmp_path / "node") as node:
+        places = ("--rpc", node.rpc_url, "--out", tmp_path / "run", "--epsilon-ledger", tmp_path / "epsilon")
+        status, printed = fedchest("simulate", "--data", cohort_folder, *small, *places)
+    assert status == 0, printed
+    assert "The audit passed" in printed
 
 
 @pytest.fixture
