@@ -40,9 +40,9 @@ clean:
 	@touch $@ .venv/installed
 
 contracts/node_modules/.anvil: contracts/package-lock.json
-	cd contracts && npm ci --omit=dev --no-fund --no-audit --loglevel=error
+	cd contracts && npm install --no-save --omit=dev --no-fund --no-audit --loglevel=error
 	@touch $@
 
 contracts/node_modules/.all: contracts/package-lock.json
-	cd contracts && npm ci --no-fund --no-audit --loglevel=error
+	cd contracts && npm install --no-save --no-fund --no-audit --loglevel=error
 	@touch $@ contracts/node_modules/.anvil

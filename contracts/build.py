@@ -1,7 +1,7 @@
 """Compile the ledger contract and write its artifact into the package: `python contracts/build.py [--check]`.
 
 With --check nothing is written; the exit status is 1 when the shipped artifact differs from what the sources
-give. Needs Node and `npm ci` in contracts/.
+give. Needs Node and `npm install` in contracts/.
 """
 
 import argparse

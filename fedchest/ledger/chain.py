@@ -153,7 +153,7 @@ def _anvil() -> str:
     shipped = sorted(_NODE_MODULES.glob("@foundry-rs/anvil-*/bin/anvil"))
     found = chosen or (str(shipped[0]) if shipped else shutil.which("anvil"))
     if found is None:
-        raise ChainError("Anvil was not found: run npm ci in contracts/, or set FEDCHEST_ANVIL to its path.")
+        raise ChainError("Anvil was not found: run npm install in contracts/, or set FEDCHEST_ANVIL to its path.")
     return found
 
 
@@ -161,7 +161,7 @@ def _ganache() -> list[str]:
     script = _NODE_MODULES / "ganache" / "dist" / "node" / "cli.js"
     node = shutil.which("node")
     if node is None or not script.exists():
-        raise ChainError("Ganache was not found: install Node and run npm ci in contracts/.")
+        raise ChainError("Ganache was not found: install Node and run npm install in contracts/.")
     return [node, str(script)]
 
 

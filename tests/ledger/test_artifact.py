@@ -21,7 +21,7 @@ SOURCES = ROOT / "contracts" / "src"
 @pytest.mark.e2e
 def test_the_shipped_artifact_is_what_the_sources_give() -> None:
     if shutil.which("node") is None or not (ROOT / "contracts" / "node_modules" / "solc").exists():
-        pytest.skip("needs Node and npm ci in contracts/")
+        pytest.skip("needs Node and npm install in contracts/")
     check = [sys.executable, str(ROOT / "contracts" / "build.py"), "--check"]
     built = subprocess.run(check, capture_output=True, text=True, timeout=120, check=False)
     assert built.returncode == 0, built.stdout + built.stderr
