@@ -153,7 +153,9 @@ def _anvil() -> str:
     shipped = sorted(_NODE_MODULES.glob("@foundry-rs/anvil-*/bin/anvil"))
     found = chosen or (str(shipped[0]) if shipped else shutil.which("anvil"))
     if found is None:
-        raise ChainError("Anvil was not found: run npm install in contracts/, or set FEDCHEST_ANVIL to its path.")
+        raise ChainError(
+            "Anvil was not found: run npm install in contracts/, or set FEDCHEST_ANVIL to its path."
+        )
     return found
 
 
