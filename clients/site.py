@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import time
 from dataclasses import asdict
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from fedchest.federation.study import Study
 from fedchest.federation.trainer import LocalTrainer
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.journal import Journal
-from fedchest.ledger.records import REQUIRED_CHECKS, Institution, RoundState
+from fedchest.ledger.records import REQUIRED_CHECKS, Institution, Phase, RoundState
 from fedchest.ledger.wallet import Wallet
 from fedchest.protection.codec import CODEC_NAME, Codec
 from fedchest.protection.context import UpdateContext
@@ -77,6 +78,7 @@ class Site:
         """
         state = self._ledger.round(message.round)
         self._require_pinned(state, message)
+        self._require_open(state)
         submission = self._outbox.submission(message.round) or self._prepare(state, message)
         manifest = Manifest.from_bytes(submission.manifest)
         self._commit(state, submission, manifest)
@@ -105,6 +107,12 @@ class Site:
         if state.config != self._study.digest() or received != state.base_model:
             raise Refused(Reason.WRONG_MODEL)
 
+    def _require_open(self, state: RoundState) -> None:
+        """No epsilon is spent on a round that could not take the update."""
+        member = self._me().id in self._ledger.members(state.number)
+        if state.phase is not Phase.OPEN or time.time() > state.deadline or not member:
+            raise Refused(Reason.ROUND_CLOSED)
+
     def _prepare(self, state: RoundState, message: ModelMessage) -> StoredSubmission:
         me = self._me()
         encoded = self._outbox.update(state.base_model)
@@ -112,21 +120,21 @@ class Site:
             update = self._trainer.update(parse_model(message.model), state.number, me)
             encoded = Codec(self._study.norm_bound).encode(update)
             self._outbox.store_update(state.base_model, encoded)
-        submission = self._seal(state, encoded, me.weight_class)
+        submission = self._seal(state, encoded, me)
         self._outbox.store_submission(state.number, submission)
         return submission
 
-    def _seal(self, state: RoundState, encoded: bytes, weight_class: int) -> StoredSubmission:
+    def _seal(self, state: RoundState, encoded: bytes, me: Institution) -> StoredSubmission:
         salt = os.urandom(32)
-        dp = self._study.dp_constants(weight_class)
+        dp = self._study.dp_constants(me.weight_class)
         sealed = seal(encoded, self._context(state), self._recipients(), salt)
         manifest = Manifest(
             study=self._study.digest().hex(),
             round=state.number,
             institution=self._wallet.address,
             base_model=state.base_model.hex(),
-            weight_class=weight_class,
-            epsilon=self._trainer.epsilon_spent(),
+            weight_class=me.weight_class,
+            epsilon=self._trainer.epsilon_spent(me),
             norm_bound=self._study.norm_bound,
             codec=CODEC_NAME,
             dp=None if dp is None else asdict(dp),

@@ -25,6 +25,9 @@ class Reason(IntEnum):
     WRONG_MODEL = 14  # the institution reports that the model it received is not the one on chain
     DUPLICATE = 15  # a second reply of the same institution in the round
     SITE_FAULT = 16  # the institution reports an internal fault; details stay in its own log
+    ROUND_CLOSED = (
+        17  # the institution reports that the round is not open to it: over, past its deadline, not a member
+    )
 
 
 class Refused(Exception):

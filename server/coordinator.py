@@ -32,6 +32,7 @@ from fedchest.federation.messages import ModelMessage, UpdateReply
 from fedchest.federation.progress import ProgressLog
 from fedchest.federation.study import Study
 from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.contract import LedgerRefusal
 from fedchest.ledger.journal import Journal
 from fedchest.ledger.records import Institution, Phase, RoundState
 from fedchest.ledger.wallet import Wallet
@@ -90,7 +91,7 @@ class Coordinator:
     @property
     def reply_seconds(self) -> float:
         """How long a reply of an institution is waited for."""
-        return self._document.submission_seconds
+        return self._document.reply_seconds
 
     def rounds_left(self) -> int:
         """Rounds that the study still has to finalize."""
@@ -154,11 +155,18 @@ class Coordinator:
         """Wait for the quorum until the round's deadline; a round still undecided then is expired."""
         while (state := self.ledger.round(state.number)).phase in (Phase.OPEN, Phase.PROPOSED):
             if time.time() > state.deadline:
-                self.ledger.expire(state.number)
-            else:
-                time.sleep(_SETTLING_POLL_SECONDS)
+                self._expire(state)
+            time.sleep(_SETTLING_POLL_SECONDS)
         self.ledger.sync()
         self._progress.report("settled", round=state.number, finalized=state.phase is Phase.FINALIZED)
+
+    def _expire(self, state: RoundState) -> None:
+        """Void the round by the chain's clock, which may be behind ours: then the next look tries again."""
+        try:
+            self.ledger.expire(state.number)
+        except LedgerRefusal as refusal:
+            if refusal.name not in ("DeadlineNotReached", "WrongPhase"):
+                raise
 
     def abandon(self, state: RoundState) -> None:
         """Void an open round that an earlier process left behind; its updates may be sealed again for the next."""

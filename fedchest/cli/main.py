@@ -33,6 +33,9 @@ def main() -> None:
         error.show()
         status = FAULT
     except (KeyboardInterrupt, click.Abort):
-        click.echo("fedchest: interrupted; finished rounds are kept (--resume goes on).", err=True)
+        click.echo(
+            "fedchest: interrupted; a run keeps its finished rounds (fedchest simulate --resume RUN).",
+            err=True,
+        )
         status = INTERRUPTED
     sys.exit(status or 0)

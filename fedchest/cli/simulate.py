@@ -61,14 +61,16 @@ def demo(as_json: bool, **given: Any) -> None:
     chosen = overrides(given)
     root = Path(chosen.get("run", {}).get("out") or _new_run_folder())
     cohort = root.with_name(root.name + "-cohort")
+    renders = "data" not in chosen.get("data", {})
     chosen.setdefault("data", {}).setdefault("data", cohort)
     settings = read_settings(DEMO_SETTINGS, chosen)
 
     def render_and_run(announce: Announce) -> Results:
-        announce(
-            f"Rendering {DEMO_PATIENTS} synthetic patients and {DEMO_PUBLIC_PATIENTS} for the public set"
-        )
-        _render(cohort, settings)
+        if renders:
+            announce(
+                f"Rendering {DEMO_PATIENTS} synthetic patients and {DEMO_PUBLIC_PATIENTS} for the public set"
+            )
+            _render(cohort, settings)
         return simulate_run(settings, root, announce)
 
     _finish(root, as_json, render_and_run)
@@ -103,7 +105,7 @@ def _finish(root: Path, as_json: bool, run: Callable[[Announce], Results]) -> No
         )
     else:
         _show(console, results, report, directory)
-    sys.exit(0 if results.all_finalized and report.passed else FAILED)
+    sys.exit(0 if results.complete and report.passed else FAILED)
 
 
 def _show(console: Console, results: Results, report: Report, directory: RunDirectory) -> None:

@@ -33,9 +33,9 @@ def _own_update_stands(ledger: LedgerClient, state: RoundState, institution: str
     me = ledger.institution_id(institution)
     committed = ledger.submission(state.number, me)
     accepted = me in ledger.accepted(state.number)
-    if own is None or committed is None:
-        return own is None and committed is None and not accepted
-    return accepted and hmac.compare_digest(committed.sealed_hash, own)
+    if committed is None:
+        return not accepted
+    return accepted and own is not None and hmac.compare_digest(committed.sealed_hash, own)
 
 
 def _continues_last_finalized(ledger: LedgerClient, state: RoundState) -> bool:

@@ -119,6 +119,11 @@ class PrivacySettings(_Section):
         gt=0,
         description="most that a hospital's patients may ever spend, earlier runs included; default: epsilon",
     )
+    spare_rounds: int = Field(
+        1,
+        ge=0,
+        description="rounds that epsilon covers beyond training.rounds: a killed round is paid for and repeated",
+    )
     delta: float = Field(1e-5, gt=0, lt=0.01, description="delta; below one over the number of patients")
     sampling_rate: float = Field(
         0.1, gt=0, le=1, description="probability that a patient takes part in a step"
@@ -164,7 +169,7 @@ class ChainSettings(_Section):
 class RunSettings(_Section):
     """How and where the run is executed."""
 
-    seed: int = Field(0, ge=0, description="seed of partition, initial model and order")
+    seed: int = Field(0, ge=0, le=2**31 - 1, description="seed of partition, initial model and order")
     engine: Literal["in-process", "simulation", "deployment"] = Field(
         "in-process",
         description="one process, Flower's simulation engine, or real SuperLink and SuperNodes over TLS",

@@ -53,8 +53,7 @@ class CoordinatorDocument(BaseModel):
     evaluation_data: Path | None
     cache: Path
     artifacts: Path
-    submission_seconds: int
-    attestation_seconds: int
+    reply_seconds: int
 
 
 class RunDirectory:

@@ -13,7 +13,8 @@ from fedchest.accounting.prv import noise_multiplier_for
 from fedchest.data.cache import cached_images
 from fedchest.data.chexpert import chexpert_folder, read_chexpert
 from fedchest.data.cohort import Cohort, distinct_patients, refuse_shared_patients
-from fedchest.data.partition import hold_out, partition_patients
+from fedchest.data.partition import partition_patients
+from fedchest.data.phantom.writer import RENDERED_FILE
 from fedchest.errors import ConfigError
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import (
@@ -43,9 +44,9 @@ SIMULATION_SECRET = "simulation.secret"
 
 @dataclass(frozen=True)
 class SimulatedRandomness:
-    """Where a simulated hospital's noise comes from: an owner-only secret, and a name that no other run has."""
+    """Where a hospital's noise comes from: an owner-only secret and a name no other run has, or the system (None)."""
 
-    secret: Path
+    secret: Path | None
     run: str
 
 
@@ -65,6 +66,8 @@ def prepare(settings: Settings, root: Path) -> PreparedRun:
     Raises ConfigError, DataError and StoreError.
     """
     root = root.absolute()
+    if root.exists() and not root.is_dir():
+        raise ConfigError(f"run.out = {root}: it is a file; a new or empty folder is needed.")
     if root.exists() and any(root.iterdir()):
         raise ConfigError(f"run.out = {root}: the folder exists and is not empty (--resume continues a run).")
     try:
@@ -105,6 +108,8 @@ def _prepare(settings: Settings, directory: RunDirectory) -> PreparedRun:
         write_atomically(folder / STUDY, study.to_bytes())
     write_document(directory.settings, settings)
     write_provenance(directory.provenance, seed=settings.run.seed)
+    for folder in directory.parties():
+        folder.chmod(0o700)
     unit = study.patients_per_weight_unit
     sizes = tuple(weight_class_of(len(distinct_patients(training)), unit) for training, _ in parts)
     return PreparedRun(directory, study, initial, sizes)
@@ -169,7 +174,7 @@ def _privacy(settings: Settings) -> StudyPrivacy | None:
     privacy = settings.privacy
     if not privacy.dp:
         return None
-    steps = settings.training.rounds * settings.training.steps
+    steps = (settings.training.rounds + privacy.spare_rounds) * settings.training.steps
     return StudyPrivacy(
         epsilon=privacy.epsilon,
         delta=privacy.delta,
@@ -186,8 +191,7 @@ def _lay_out_coordinator(settings: Settings, directory: RunDirectory, *, has_pub
         evaluation_data=settings.data.data if has_public_set else None,
         cache=_cache(settings, directory),
         artifacts=directory.artifacts.directory,
-        submission_seconds=settings.chain.submission_seconds,
-        attestation_seconds=settings.chain.attestation_seconds,
+        reply_seconds=max(settings.chain.submission_seconds, settings.chain.attestation_seconds),
     )
     write_document(directory.coordinator / COORDINATOR, document)
 
@@ -218,10 +222,18 @@ def _lay_out_institution(
 
 
 def _split(settings: Settings, cohort: Cohort) -> tuple[Cohort, Cohort | None]:
-    fraction = settings.partition.local_validation
-    if fraction == 0 or len(distinct_patients(cohort)) < 2:
+    """(training, validation): each patient's side follows from that patient's name alone, so none moves another."""
+    patients = distinct_patients(cohort)
+    kept = [patient for patient in patients if _draw(settings, patient) < settings.partition.local_validation]
+    if not kept or len(kept) == len(patients):
         return cohort, None
-    return hold_out(cohort, fraction, settings.run.seed)
+    return cohort.select_patients([p for p in patients if p not in set(kept)]), cohort.select_patients(kept)
+
+
+def _draw(settings: Settings, patient: str) -> float:
+    """A number in [0, 1) that is as good as random but fixed for the seed and the patient."""
+    digest = hashlib.sha256(f"local validation {settings.run.seed} {patient}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _epsilon_folder(settings: Settings) -> Path:
@@ -231,9 +243,13 @@ def _epsilon_folder(settings: Settings) -> Path:
 def _randomness(settings: Settings, directory: RunDirectory) -> SimulatedRandomness:
     """A secret that stays with the epsilon files, outside the run; from the seed only where that was asked for."""
     if settings.privacy.reproducible_noise:
+        if not (chexpert_folder(settings.data.data) / RENDERED_FILE).exists():
+            raise ConfigError("privacy.reproducible_noise = True: allowed is it for rendered cohorts only.")
         secret = directory.root / SIMULATION_SECRET
         write_secret(secret, hashlib.sha256(f"fedchest seed {settings.run.seed}".encode()).digest())
         return SimulatedRandomness(secret, f"seed {settings.run.seed}")
+    if settings.run.engine == "deployment":
+        return SimulatedRandomness(None, "")
     secret = _epsilon_folder(settings) / SIMULATION_SECRET
     if not secret.exists():
         write_secret(secret, secrets.token_bytes(32))

@@ -2,6 +2,7 @@
 
 import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ class ProgressLog:
     def report(self, event: str, **facts: Any) -> None:
         """Append one event with its facts."""
         line = json.dumps({"time": time.time(), "event": event, **facts})
-        with self._path.open("a", encoding="utf-8") as file:
+        with suppress(OSError), self._path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
 

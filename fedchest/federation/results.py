@@ -64,14 +64,15 @@ class Results(_Figures):
     start: str
     initial_model: str
     initial_auroc: float | None
+    planned_rounds: int
     rounds: list[RoundFigures]
     institutions: list[InstitutionFigures]
     chain: dict[str, Any]
 
     @property
-    def all_finalized(self) -> bool:
-        """Whether every round that was opened was finalized."""
-        return bool(self.rounds) and all(figures.finalized for figures in self.rounds)
+    def complete(self) -> bool:
+        """Whether as many rounds were finalized as the study has; a void round that was repeated is no failure."""
+        return sum(figures.finalized for figures in self.rounds) >= self.planned_rounds
 
 
 def collect(
@@ -94,6 +95,7 @@ def collect(
         crash_only=ledger.rules().crash_only,
         initial_model=ledger.round(1).base_model.hex(),
         initial_auroc=notes.get(0, {}).get("mean_auroc"),
+        planned_rounds=study.rounds,
         rounds=_rounds(directory, ledger, events, notes),
         institutions=_institutions(ledger, local_only),
         chain={

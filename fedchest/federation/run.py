@@ -20,7 +20,7 @@ from fedchest.federation.engines.in_process import run_in_process
 from fedchest.federation.engines.simulation import run_in_simulation
 from fedchest.federation.prepare import PreparedRun
 from fedchest.files import write_atomically
-from fedchest.ledger.chain import LocalChain, require_free_port
+from fedchest.ledger.chain import LocalChain, require_free_port, require_program
 from fedchest.ledger.client import LedgerClient, deploy
 from fedchest.ledger.journal import Journal
 from fedchest.ledger.records import Rules
@@ -35,7 +35,7 @@ _STARTING_SECONDS = 600.0
 def _longest(settings: Settings) -> float:
     """Seconds after which even the slowest run that keeps the chain's deadlines has ended."""
     chain = settings.chain
-    a_round = chain.submission_seconds + chain.attestation_seconds
+    a_round = 2 * max(chain.submission_seconds, chain.attestation_seconds)
     return settings.training.rounds * a_round + _STARTING_SECONDS
 
 
@@ -52,7 +52,9 @@ def require_chain_possible(settings: Settings) -> None:
     """Raise ChainError, before any work, for an address that does not answer or a port that is taken."""
     if settings.chain.rpc is not None:
         connect_rpc(settings.chain.rpc)
-    elif settings.chain.chain_port is not None:
+        return
+    require_program(settings.chain.chain)
+    if settings.chain.chain_port is not None:
         require_free_port(settings.chain.chain_port)
 
 

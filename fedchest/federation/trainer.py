@@ -20,6 +20,7 @@ from fedchest.learning.plain import train_plainly
 from fedchest.ledger.records import Institution
 from fedchest.models.chest import ChestModel, build_model
 from fedchest.models.parameters import Arrays, load_parameters, restrict, trained_parameters
+from fedchest.protection.keys import read_secret
 from fedchest.protection.randomness import Randomness
 from fedchest.refusals import Reason, Refused
 
@@ -72,12 +73,20 @@ class LocalTrainer:
         self._run_steps(model, data, self._study.dp_constants(weight_class), self._randomness(label), label)
         return trained_parameters(model)
 
-    def epsilon_spent(self) -> int:
-        """Micro-units of epsilon that the cohort has spent at the study's delta, rounded up; 0 with DP off."""
+    def epsilon_spent(self, institution: Institution) -> int:
+        """Micro-units of epsilon that the cohort has spent at the study's delta, rounded up; 0 with DP off.
+
+        Raises Refused(BUDGET_STATE) when the ledger is damaged or knows of less than the chain.
+        """
         if self._study.privacy is None:
             return 0
-        with self._ledger() as ledger:
-            return micro(ledger.epsilon(self._study.privacy.delta))
+        delta = self._study.privacy.delta
+        try:
+            with self._ledger() as ledger:
+                ledger.require_at_least(institution.epsilon_spent, delta)
+                return micro(ledger.epsilon(delta))
+        except BudgetError:
+            raise Refused(Reason.BUDGET_STATE) from None
 
     def evaluate_for_the_hospital(self, round_number: int, model: Arrays) -> None:
         """Measure the global model on the hospital's validation patients; the figures stay in its own folder."""
@@ -109,7 +118,7 @@ class LocalTrainer:
         secret = self._document.randomness_secret
         if secret is None:
             return Randomness.system()
-        return Randomness.derived(secret.read_bytes(), f"{self._document.randomness_label}|{label}")
+        return Randomness.derived(read_secret(secret), f"{self._document.randomness_label}|{label}")
 
     def _model(self, values: Arrays) -> ChestModel:
         model = build_model(self._study.model, seed=0)

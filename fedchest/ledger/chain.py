@@ -131,6 +131,14 @@ class LocalChain:
         self._process = None
 
 
+def require_program(engine: Engine) -> None:
+    """Raise ChainError when the node's program is not installed."""
+    if engine == "ganache":
+        _ganache()
+    else:
+        _anvil()
+
+
 def _spawn(arguments: list[str], output: Path) -> "subprocess.Popen[bytes]":
     # In a session of its own Ctrl-C does not reach the node before its last blocks are in the journal. The
     # kernel ends it when this process dies; it watches the thread that forked, so only the main one, which

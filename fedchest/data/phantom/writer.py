@@ -22,6 +22,8 @@ from fedchest.errors import ConfigError, DataError
 from fedchest.files import write_atomically
 
 SMALLEST = 32
+RENDERED_FILE = "rendered.json"
+"""In every rendered tree: what it was rendered from."""
 _LATERAL_SHARE = {FRONTAL_AP: 0.05, FRONTAL_PA: 0.85}  # together CheXpert's 14.5 % of images
 
 
@@ -83,7 +85,7 @@ def write_phantom_cohort(
         "sites": sites,
         "most_studies": most_studies,
     }
-    write_atomically(folder / "rendered.json", (json.dumps(about, indent=1) + "\n").encode())
+    write_atomically(folder / RENDERED_FILE, (json.dumps(about, indent=1) + "\n").encode())
 
 
 def read_masks(image: Path) -> dict[str, npt.NDArray[np.bool_]]:
