@@ -24,8 +24,8 @@ pytestmark = pytest.mark.e2e
 def another(message: ModelMessage) -> ModelMessage:
     """The message with a well-formed model that differs by one bit of one value."""
     values = parse_model(message.model)
-    name = next(iter(values))
-    values[name] = np.nextafter(values[name], np.float32(1))
+    name = min(values)
+    values[name] = np.nextafter(values[name], np.float32(np.inf))
     return replace(message, model=model_bytes(values))
 
 

@@ -86,7 +86,7 @@ def test_killed_in_round_2(make_settings, processes: ForkServerContext, tmp_path
     settings: Settings = make_settings(
         training={"rounds": 2},
         partition={"institutions": 2},
-        privacy={"dp": True, "epsilon": 8, "budget": 100},
+        privacy={"dp": True, "epsilon": 8},
     )
     first_model = tmp_path / "first-model"
     arguments = (settings, moment.call, moment.occurrence, moment.before, moment.victim, first_model)
