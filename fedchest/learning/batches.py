@@ -15,7 +15,7 @@ GREY_DEVIATION = 0.25
 def network_input(images: npt.NDArray[np.uint8]) -> Tensor:
     """Turn images uint8[N,H,W] into float32[N,1,H,W], normalised by public constants."""
     grey = torch.from_numpy(np.array(images)).unsqueeze(1).float().div_(255.0)
-    return grey.sub_(GREY_MEAN).div_(GREY_DEVIATION).contiguous(memory_format=torch.channels_last)
+    return grey.sub_(GREY_MEAN).div_(GREY_DEVIATION)
 
 
 def rows(data: ChestDataset, indices: npt.NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:

@@ -96,4 +96,4 @@ def build_model(config: ModelConfig, seed: int) -> ChestModel:
         torch.manual_seed(seed)
         model = ChestModel(config)
     refuse_batch_coupling(model)
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return model
