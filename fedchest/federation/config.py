@@ -117,7 +117,7 @@ class PrivacySettings(_Section):
     budget: float | None = Field(
         None,
         gt=0,
-        description="most that studies may ever spend of a hospital's patients, earlier runs included; default: epsilon",
+        description="most that studies may spend of a hospital's patients, earlier runs included; default: epsilon",
     )
     spare_rounds: int = Field(
         1,

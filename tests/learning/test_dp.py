@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import blobs
+from blobs import blobs
 from scipy import stats
 
 from fedchest.data.dataset import ChestDataset

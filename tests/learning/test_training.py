@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from conftest import blobs
+from blobs import blobs
 
 from fedchest.errors import ConfigError, DataError
 from fedchest.learning.dp import DpConstants, train_privately

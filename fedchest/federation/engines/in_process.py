@@ -23,6 +23,9 @@ class InProcessGrid(Grid):
     """Hands messages straight to one ClientApp a node; nodes are numbered from 1, node i serves folder i - 1."""
 
     def __init__(self, apps: Sequence[ClientApp], folders: Sequence[str], workers: int) -> None:
+        # Messages need to know their sender; Flower's own processes set this at start.
+        TaskIdentity.task_id = TaskIdentity.run_id = 1
+        TaskIdentity.node_id = 0
         self._apps = dict(enumerate(apps, start=1))
         self._contexts = {
             node: Context(
@@ -83,7 +86,7 @@ def run_in_process(
     clients = apps if apps is not None else [client_app()] * len(folders)
     grid = InProcessGrid(clients, folders, workers)
     context = Context(run_id=1, node_id=0, node_config={}, state=RecordDict(), run_config={})
-    with _environment(COORDINATOR_VARIABLE, str(directory.coordinator)), _task_identity():
+    with _environment(COORDINATOR_VARIABLE, str(directory.coordinator)):
         (server or server_app())(grid, context)
 
 
@@ -98,11 +101,3 @@ def _environment(name: str, value: str) -> Iterator[None]:
             del os.environ[name]
         else:
             os.environ[name] = before
-
-
-@contextmanager
-def _task_identity() -> Iterator[None]:
-    """Messages need to know their sender; Flower's processes set this at start."""
-    TaskIdentity.task_id = TaskIdentity.run_id = 1
-    TaskIdentity.node_id = 0
-    yield
