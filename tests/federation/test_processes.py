@@ -28,7 +28,7 @@ def program(folder: Path, code: str) -> Program:
 
 def family(log: Path) -> list[int]:
     """The process ids that a FAMILY has printed."""
-    assert await_condition(lambda: log.exists() and b"family" in log.read_bytes(), 60)
+    assert await_condition(lambda: log.exists() and log.read_bytes().endswith(b"\n"), 60)
     return [int(word) for word in log.read_text().split()[1:3]]
 
 
@@ -58,7 +58,7 @@ def test_children_and_theirs_end_with_the_block(tmp_path: Path) -> None:
     with running(one, other):
         everyone = family(one.log) + family(other.log)
         assert all(alive(process) for process in everyone)
-    assert all_gone(everyone)
+    assert await_condition(lambda: all_gone(everyone), 10)
 
 
 def test_they_end_when_the_block_fails(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_they_end_when_the_block_fails(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), running(child):
         processes = family(child.log)
         raise KeyboardInterrupt
-    assert all_gone(processes)
+    assert await_condition(lambda: all_gone(processes), 10)
 
 
 def test_those_that_started_end_when_another_can_not_start(tmp_path: Path) -> None:
