@@ -121,8 +121,7 @@ def test_ray_obeys_nobody_else(
         code = f"import ray; ray.init('{cluster}'); print('obeyed', ray.get(ray.remote(int).remote()))"
         stranger = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
         engine.join()
-        # Ray says the one or the other, by how far the stranger's connection comes before the engine ends.
-        assert re.search("AuthenticationError|Failed to connect to Ray cluster", stranger.stderr)
+        assert "AuthenticationError" in stranger.stderr
         assert "obeyed" not in stranger.stdout
         assert federation.state(2).phase is Phase.FINALIZED
 

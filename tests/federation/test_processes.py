@@ -58,7 +58,7 @@ def test_children_and_theirs_end_with_the_block(tmp_path: Path) -> None:
     with running(one, other):
         everyone = family(one.log) + family(other.log)
         assert all(alive(process) for process in everyone)
-    assert await_condition(lambda: all_gone(everyone), 10)
+    assert all_gone(everyone)
 
 
 def test_they_end_when_the_block_fails(tmp_path: Path) -> None:
@@ -66,7 +66,7 @@ def test_they_end_when_the_block_fails(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt), running(child):
         processes = family(child.log)
         raise KeyboardInterrupt
-    assert await_condition(lambda: all_gone(processes), 10)
+    assert all_gone(processes)
 
 
 def test_those_that_started_end_when_another_can_not_start(tmp_path: Path) -> None:
