@@ -31,6 +31,9 @@ from fedchest.refusals import Reason
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
+# What a Ray cluster answers to a wrong token or to none.
+REFUSED_BY_RAY = "InvalidAuthToken"
+
 
 @pytest.fixture(autouse=True)
 def one_thread_each(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +110,7 @@ def test_a_simulation_is_waited_for_a_bounded_time(
 def test_ray_obeys_nobody_else(
     cohort_folder: Path, image_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ray listens on the network; without the run's token a stranger's code is not run."""
+    """Ray listens on the network; with the run's token code is run, without it or with another it is refused."""
     with (
         TemporaryDirectory(prefix="fc") as short,
         private_study(cohort_folder, tmp_path, image_cache) as federation,
@@ -116,13 +119,19 @@ def test_ray_obeys_nobody_else(
         arguments: dict[str, float] = {"workers": 1, "seconds": 500}
         engine = threading.Thread(target=run_in_simulation, args=(federation.directory,), kwargs=arguments)
         engine.start()
-        assert await_condition(lambda: bool(_clusters(short)) or not engine.is_alive(), 300)
-        [cluster] = _clusters(short)
-        code = f"import ray; ray.init('{cluster}'); print('obeyed', ray.get(ray.remote(int).remote()))"
-        stranger = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        assert await_condition(lambda: bool(federation.checks(1)) or not engine.is_alive(), 300)
+        driver = _simulation_process(short)
+        token = _environment(driver)["RAY_AUTH_TOKEN"]
+        with _held(driver):
+            [cluster] = _clusters(short)
+            own = _run_in_ray(cluster, "obeyed 0", RAY_AUTH_MODE="token", RAY_AUTH_TOKEN=token)
+            none = _run_in_ray(cluster, REFUSED_BY_RAY)
+            other = _run_in_ray(cluster, REFUSED_BY_RAY, RAY_AUTH_MODE="token", RAY_AUTH_TOKEN="0" * 64)
         engine.join()
-        assert "AuthenticationError" in stranger.stderr
-        assert "obeyed" not in stranger.stdout
+        assert "obeyed 0" in own
+        for output in (none, other):
+            assert REFUSED_BY_RAY in output
+            assert "obeyed" not in output
         assert federation.state(2).phase is Phase.FINALIZED
 
 
@@ -209,15 +218,60 @@ def admitting_superlink(folder: Path) -> Iterator[SuperLink]:
         yield link
 
 
+def _run_in_ray(address: str, awaited: str, **environment: str) -> str:
+    """What a process says that has code run in the cluster, until it ends or says `awaited`.
+
+    A refused client of Ray asks again and again: it may not end by itself.
+    """
+    code = f"import ray; ray.init('{address}'); print('obeyed', ray.get(ray.remote(num_cpus=0)(lambda: 0).remote()))"
+    with TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with log.open("wb") as output:
+            client = subprocess.Popen(
+                [sys.executable, "-u", "-c", code], stdout=output, stderr=output, env=os.environ | environment
+            )
+        await_condition(lambda: client.poll() is not None or awaited.encode() in log.read_bytes(), 120)
+        client.kill()
+        client.wait()
+        return log.read_text(errors="replace")
+
+
 def _clusters(temporary: str) -> set[str]:
     """The addresses of the Ray clusters that keep their files below `temporary`, from their processes' arguments."""
-    found = set()
+    commands = (" ".join(command) for command in _commands(temporary).values())
+    return {address for command in commands for address in re.findall(r"--gcs-address=([0-9.:]+)", command)}
+
+
+def _simulation_process(temporary: str) -> int:
+    """The process that runs Flower's simulation with Ray's files below `temporary`; not the guard before it."""
+    [process] = [process for process, command in _commands(temporary).items() if command[1:3] == ["-P", "-m"]]
+    return process
+
+
+def _commands(mentioned: str) -> dict[int, list[str]]:
+    """The arguments of all processes with `mentioned` among them."""
+    found = {}
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         with contextlib.suppress(OSError):
             command = path.read_bytes().decode(errors="replace")
-            if temporary in command:
-                found |= set(re.findall(r"--gcs-address=([0-9.:]+)", command))
+            if mentioned in command:
+                found[int(path.parent.name)] = command.split("\0")
     return found
+
+
+def _environment(process: int) -> dict[str, str]:
+    entries = Path(f"/proc/{process}/environ").read_text(errors="replace").split("\0")
+    return dict(entry.split("=", 1) for entry in entries if "=" in entry)
+
+
+@contextmanager
+def _held(process: int) -> Iterator[None]:
+    """Stop a process for as long as the block runs."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
 
 
 def processes_of(folder: Path) -> list[int]:
