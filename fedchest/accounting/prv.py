@@ -32,17 +32,6 @@ class Charge:
     steps: int
 
 
-def accountant_named(name: str) -> None:
-    """Accept "prv", the only accountant. Raises ConfigError for any other, with the reason for "gdp"."""
-    if name == "gdp":
-        raise ConfigError(
-            "accountant 'gdp' is a central-limit approximation that can state less epsilon than was spent; "
-            "use 'prv'."
-        )
-    if name != "prv":
-        raise ConfigError(f"accountant {name!r} is not offered; use 'prv'.")
-
-
 def epsilon(history: Sequence[Charge], delta: float) -> float:
     """The least epsilon, to within 0.01 and never below, for which `history` is (epsilon, delta)-DP.
 

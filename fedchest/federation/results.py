@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
+from fedchest.accounting.prv import MICRO
 from fedchest.aggregation.record import RoundRecord
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import ROUNDS, RunDirectory, read_document, read_json
@@ -12,8 +13,6 @@ from fedchest.federation.study import Study
 from fedchest.files import write_atomically
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.records import Event, Phase, RoundState
-
-MICRO = 1_000_000
 
 
 class _Figures(BaseModel):

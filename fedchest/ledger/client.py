@@ -15,7 +15,7 @@ from fedchest.ledger.events import EventReader
 from fedchest.ledger.journal import Journal
 from fedchest.ledger.records import Event, Institution, Phase, Receipt, RoundState, Rules, Submission
 from fedchest.ledger.rpc import LOCAL_CHAIN_ID, connect, fetch
-from fedchest.ledger.transactions import Outbox, Sender
+from fedchest.ledger.transactions import Sender
 from fedchest.ledger.wallet import Wallet
 
 # Measured upper bounds (docs/ledger.md) with a margin; asking the node would be wrong as well as slow, since
@@ -31,8 +31,6 @@ def deploy(
     rules: Rules,
     initial_model: bytes,
     provenance: bytes,
-    *,
-    outbox: Outbox | None = None,
 ) -> str:
     """Create a study's ledger, with `wallet` as its coordinator, and return its address.
 
@@ -43,7 +41,7 @@ def deploy(
     factory = w3.eth.contract(abi=artifact().abi, bytecode=artifact().bytecode)
     data = HexStr(str(factory.constructor(astuple(rules), initial_model, provenance).data_in_transaction))
     _rehearse(w3, {"from": Web3.to_checksum_address(wallet.address), "data": data})
-    receipt = Sender(w3, wallet, outbox).send(None, data, _GAS_DEPLOYMENT)
+    receipt = Sender(w3, wallet).send(None, data, _GAS_DEPLOYMENT)
     address = receipt["contractAddress"]
     if receipt["status"] != 1 or address is None:
         raise ChainError("The ledger contract could not be created on this chain.")
@@ -54,9 +52,8 @@ class LedgerClient:
     """One party's access to a study's ledger.
 
     Without a wallet it only reads. With a journal it records every block it sees after each own transaction
-    and in `sync`; with an outbox it keeps each signed transaction before sending it. Opening it pins the
-    chain id and the deployed code. Actions raise LedgerRefusal when the contract refuses, in a rehearsal
-    before anything is sent where possible, and ChainError when the node fails.
+    and in `sync`. Opening it pins the chain id and the deployed code. Actions raise LedgerRefusal when the contract
+    refuses, in a rehearsal before anything is sent where possible, and ChainError when the node fails.
     """
 
     def __init__(
@@ -66,7 +63,6 @@ class LedgerClient:
         wallet: Wallet | None = None,
         journal: Journal | None = None,
         *,
-        outbox: Outbox | None = None,
         chain_id: int = LOCAL_CHAIN_ID,
     ) -> None:
         self._w3 = connect(rpc_url)
@@ -76,7 +72,7 @@ class LedgerClient:
         self._contract = deployed(self._w3, address)
         self.address = str(self._contract.address)
         self.wallet = wallet
-        self._sender = Sender(self._w3, wallet, outbox) if wallet is not None else None
+        self._sender = Sender(self._w3, wallet) if wallet is not None else None
         self._journal = journal
         self._reader = EventReader(self._w3, self._contract)
         self.sync()
@@ -142,12 +138,6 @@ class LedgerClient:
         Sent without a rehearsal, which an idle development chain would run at the time of its last block.
         """
         return self._act("expireRound", round, rehearse=False)
-
-    def resend(self) -> int:
-        """Send again what this party's outbox holds and the chain lacks; returns how many transactions."""
-        sent = self._sender.resend() if self._sender is not None else 0
-        self.sync()
-        return sent
 
     def sync(self) -> None:
         """Bring the journal up to the head. Raises ChainError when the chain was rolled back or replaced."""

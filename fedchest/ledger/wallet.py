@@ -14,7 +14,7 @@ from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 
 from fedchest.errors import KeyFileError
-from fedchest.files import OWNER_ONLY, write_atomically
+from fedchest.protection.keys import read_secret, write_secret
 
 
 class Wallet:
@@ -27,25 +27,16 @@ class Wallet:
 
     @classmethod
     def create(cls, path: Path) -> "Wallet":
-        """Make a key from the system's generator and keep it at `path` (mode 0600).
-
-        Raises KeyFileError when the file exists: a key is never overwritten.
-        """
-        if path.exists():
-            raise KeyFileError(f"{path} exists already; a key file is never overwritten.")
+        """Make a key from the system's generator and keep it at `path`. Raises as `write_secret`."""
         key = bytes(Account.create(os.urandom(32)).key)
-        write_atomically(path, key.hex().encode() + b"\n", mode=OWNER_ONLY)
+        write_secret(path, key.hex().encode() + b"\n")
         return cls(path, key)
 
     @classmethod
     def load(cls, path: Path) -> "Wallet":
         """Read the key at `path`. Raises KeyFileError when it is missing, malformed or readable by others."""
         try:
-            if path.stat().st_mode & 0o077:
-                raise KeyFileError(f"{path} can be read by others than its owner; run chmod 600 on it.")
-            return cls(path, bytes.fromhex(path.read_text().strip()))
-        except FileNotFoundError:
-            raise KeyFileError(f"{path} is missing; it should hold a wallet's key.") from None
+            return cls(path, bytes.fromhex(read_secret(path).decode().strip()))
         except ValueError:
             raise KeyFileError(f"{path} does not hold a wallet's key (64 hexadecimal digits).") from None
 

@@ -8,7 +8,7 @@ from dp_accounting.pld import pld_privacy_accountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedchest.accounting.prv import Charge, accountant_named, epsilon, micro, noise_multiplier_for
+from fedchest.accounting.prv import Charge, epsilon, micro, noise_multiplier_for
 from fedchest.errors import BudgetError, ConfigError
 
 
@@ -73,11 +73,3 @@ def test_an_unreachable_target_is_refused() -> None:
 def test_micro_units_round_up(value: float) -> None:
     assert value <= micro(value) / 1e6 * (1 + 1e-15) + 1e-15
     assert micro(value) - 1 < value * 1e6
-
-
-def test_the_gaussian_limit_accountant_is_refused_with_the_reason() -> None:
-    accountant_named("prv")
-    with pytest.raises(ConfigError, match="less epsilon than was spent"):
-        accountant_named("gdp")
-    with pytest.raises(ConfigError, match="use 'prv'"):
-        accountant_named("rdp")

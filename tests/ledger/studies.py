@@ -7,7 +7,6 @@ from typing import Any
 from fedchest.ledger.client import LedgerClient, deploy
 from fedchest.ledger.journal import Journal
 from fedchest.ledger.records import REQUIRED_CHECKS, Receipt, Rules
-from fedchest.ledger.transactions import Outbox
 from fedchest.ledger.wallet import Wallet
 
 INITIAL_MODEL, NEW_MODEL, CONFIG, RECORD = (bytes([letter]) * 32 for letter in b"incr")
@@ -36,10 +35,7 @@ class StudyOnChain:
         self.wallets = [Wallet.create(folder / f"institution{number}.key") for number in range(size)]
         for wallet in self.wallets:
             self.coordinator.register_institution(wallet.address, WEIGHT, BUDGET)
-        self.institutions = [
-            LedgerClient(rpc_url, self.address, wallet, outbox=Outbox(folder / f"institution{number}.outbox"))
-            for number, wallet in enumerate(self.wallets)
-        ]
+        self.institutions = [LedgerClient(rpc_url, self.address, wallet) for wallet in self.wallets]
 
     def submit(self, institution: int, round: int, **changes: Any) -> Receipt:
         """Submit as the institution; `changes` replace arguments of an acceptable submission."""

@@ -54,19 +54,6 @@ def test_a_killed_chain_is_rebuilt_to_the_same_hashes_and_goes_on(tmp_path: Path
         assert study.coordinator.global_model() == NEW_MODEL
 
 
-def test_blocks_that_only_an_institution_knows_come_back_from_its_outbox(tmp_path: Path) -> None:
-    chain = LocalChain(tmp_path / "chain")
-    with chain:
-        study = StudyOnChain(chain.rpc_url, tmp_path, journal=chain.journal)
-        round = study.coordinator.open_round(CONFIG)
-        study.submit(0, round)
-        kill(chain)
-        chain.start()
-        assert study.coordinator.submission(round, 0) is None
-        assert study.institutions[0].resend() == 1
-        assert study.coordinator.submission(round, 0) is not None
-
-
 def test_blocks_with_several_transactions_are_rebuilt_in_their_order(tmp_path: Path) -> None:
     chain = LocalChain(tmp_path / "chain")
     with chain:

@@ -291,24 +291,6 @@ def test_one_key_used_by_two_clients_keeps_its_nonces_in_order(
     assert {institution.wallet for institution in study.coordinator.institutions()[4:]} == set(wallets)
 
 
-def test_what_a_crash_kept_from_being_sent_is_sent_again(
-    study: StudyOnChain, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    round = study.coordinator.open_round(CONFIG)
-
-    def crash(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(Sender, "_deliver", crash)
-    with pytest.raises(KeyboardInterrupt):
-        study.submit(0, round)
-    monkeypatch.undo()
-    assert study.coordinator.submission(round, 0) is None
-    assert study.institutions[0].resend() == 1
-    assert study.coordinator.submission(round, 0) is not None
-    assert study.institutions[0].resend() == 0
-
-
 def test_a_reader_has_no_actions(study: StudyOnChain, chain: LocalChain) -> None:
     reader = LedgerClient(chain.rpc_url, study.address)
     assert reader.rules() == study.rules
