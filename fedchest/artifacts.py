@@ -18,10 +18,10 @@ class ArtifactStore:
         self.directory = directory
 
     def put(self, content: bytes) -> bytes:
-        """Store `content` and return its SHA-256 digest (32 bytes). Storing twice changes nothing."""
+        """Store `content` and return its SHA-256 digest (32 bytes). Storing again mends a damaged file."""
         digest = hashlib.sha256(content).digest()
         path = self.path(digest)
-        if not path.exists():
+        if not path.exists() or path.read_bytes() != content:
             write_atomically(path, content)
         return digest
 

@@ -3,18 +3,20 @@
 import os
 from contextlib import suppress
 from pathlib import Path
+from threading import get_ident
 
 from fedchest.errors import StoreError
 
 OWNER_ONLY = 0o600
 
 
-def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
+def write_atomically(path: Path, content: bytes, *, mode: int = 0o644, overwrite: bool = True) -> None:
     """Write `content` to `path` by flushing a temporary neighbour and renaming it.
 
-    Raises StoreError when the directory can't be written or the disk is full.
+    Raises StoreError when the directory can't be written or the disk is full, FileExistsError when the file is
+    there already and must not be overwritten, whoever else writes it at the same time.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{get_ident()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
@@ -22,11 +24,17 @@ def write_atomically(path: Path, content: bytes, *, mode: int = 0o644) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        if overwrite:
+            temporary.replace(path)
+        else:
+            path.hardlink_to(temporary)
+            temporary.unlink()
         _flush_directory(path.parent)
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
+        if isinstance(error, FileExistsError) and path.exists():
+            raise
         raise StoreError(f"{path} can't be written: {error.strerror}.") from None
 
 

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -38,10 +39,30 @@ def test_a_full_disk_keeps_the_old_file_and_names_it(tmp_path: Path, monkeypatch
     assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
+def test_of_many_that_write_a_new_file_at_once_one_succeeds(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+
+    def write(content: bytes) -> bool:
+        try:
+            write_atomically(path, content, overwrite=False)
+        except FileExistsError:
+            return False
+        return True
+
+    contents = [bytes([number]) * 1000 for number in range(16)]
+    with ThreadPoolExecutor(len(contents)) as pool:
+        written = list(pool.map(write, contents))
+    assert written.count(True) == 1
+    assert path.read_bytes() == contents[written.index(True)]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
+
+
 def test_a_parent_that_is_a_file_is_a_store_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StoreError, match="can't be written"):
         write_atomically(tmp_path / "file" / "below", b"x")
+    with pytest.raises(StoreError, match="can't be written"):
+        write_atomically(tmp_path / "file" / "below", b"x", overwrite=False)
     with pytest.raises(StoreError, match="can't be written"):
         append_durably(tmp_path / "file" / "below", b"x")
 
@@ -74,6 +95,14 @@ def test_a_changed_or_missing_artifact_is_named(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="missing"):
         store.get(digest)
     assert digest not in store
+
+
+def test_storing_again_mends_a_damaged_artifact(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    digest = store.put(b"content")
+    store.path(digest).write_bytes(b"changed")
+    store.put(b"content")
+    assert store.get(digest) == b"content"
 
 
 def test_only_files_named_by_a_hash_are_listed(tmp_path: Path) -> None:

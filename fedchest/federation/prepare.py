@@ -4,6 +4,7 @@ import hashlib
 import secrets
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from fedchest.data.chexpert import chexpert_folder, read_chexpert
 from fedchest.data.cohort import Cohort, distinct_patients, refuse_shared_patients
 from fedchest.data.partition import partition_patients
 from fedchest.data.phantom.writer import RENDERED_FILE
-from fedchest.errors import ConfigError
+from fedchest.errors import ConfigError, KeyFileError
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import (
     COORDINATOR,
@@ -252,5 +253,6 @@ def _randomness(settings: Settings, directory: RunDirectory) -> SimulatedRandomn
         return SimulatedRandomness(None, "")
     secret = _epsilon_folder(settings) / SIMULATION_SECRET
     if not secret.exists():
-        write_secret(secret, secrets.token_bytes(32))
+        with suppress(KeyFileError):  # another first run on this folder was quicker: both use its secret
+            write_secret(secret, secrets.token_bytes(32))
     return SimulatedRandomness(secret, secrets.token_hex(16))

@@ -23,9 +23,10 @@ def write_secret(path: Path, secret: bytes) -> None:
 
     Raises KeyFileError when the file exists (a key is never overwritten), StoreError as `write_atomically`.
     """
-    if path.exists():
-        raise KeyFileError(f"{path} exists already and is not overwritten.")
-    write_atomically(path, secret, mode=OWNER_ONLY)
+    try:
+        write_atomically(path, secret, mode=OWNER_ONLY, overwrite=False)
+    except FileExistsError:
+        raise KeyFileError(f"{path} exists already and is not overwritten.") from None
 
 
 def read_secret(path: Path) -> bytes:
