@@ -52,10 +52,9 @@ def seal(
         raise ConfigError(f"An update is sealed for 1 to {MAX_RECIPIENTS} recipients, not {len(recipients)}.")
     if len(salt) != SALT_BYTES:
         raise ConfigError(f"The salt of a sealed update has {SALT_BYTES} bytes, not {len(salt)}.")
-    key = os.urandom(_KEY_BYTES)
+    key, info = os.urandom(_KEY_BYTES), context.info()
     slots = (
-        recipient_id(recipient) + _HPKE.encrypt(key + salt, recipient, info=context.info())
-        for recipient in recipients
+        recipient_id(recipient) + _HPKE.encrypt(key + salt, recipient, info=info) for recipient in recipients
     )
     header = _MAGIC + bytes([len(recipients)]) + b"".join(slots)
     return _encrypt_behind(header, plaintext, key)
