@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from fedchest.data.labels import COMPETITION, DEFAULT_POLICIES, OBSERVATIONS, UncertaintyPolicy
 from fedchest.data.partition import PartitionScheme
 from fedchest.errors import ConfigError
+from fedchest.learning.gradients import DpEngine
 from fedchest.learning.optimisation import Optimisation
 from fedchest.models.parameters import Trainable
 
@@ -130,6 +131,9 @@ class PrivacySettings(_Section):
     )
     clipping_norm: float = Field(1.0, gt=0, description="bound of one patient's gradient, L2")
     images_per_patient: int = Field(2, ge=1, description="images of one patient that a step may use")
+    dp_engine: DpEngine = Field(
+        DpEngine.BOOKKEEPING, description="who clips the gradients: same result, other speed and memory"
+    )
     epsilon_ledger: AbsolutePath | None = Field(
         None,
         description="folder of the cohorts' epsilon files; default: .fedchest-epsilon in the data folder",

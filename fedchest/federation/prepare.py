@@ -183,6 +183,7 @@ def _privacy(settings: Settings) -> StudyPrivacy | None:
         noise_multiplier=noise_multiplier_for(privacy.epsilon, privacy.delta, privacy.sampling_rate, steps),
         clipping_norm=privacy.clipping_norm,
         images_per_patient=privacy.images_per_patient,
+        engine=privacy.dp_engine,
     )
 
 

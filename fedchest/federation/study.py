@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from fedchest.data.labels import UncertaintyPolicy
 from fedchest.learning.dp import DpConstants
+from fedchest.learning.gradients import DpEngine
 from fedchest.learning.optimisation import Optimisation
 from fedchest.models.chest import ModelConfig
 from fedchest.models.parameters import Trainable
@@ -24,6 +25,7 @@ class StudyPrivacy(BaseModel):
     noise_multiplier: float = Field(gt=0)
     clipping_norm: float = Field(gt=0)
     images_per_patient: int = Field(ge=1)
+    engine: DpEngine
 
 
 class Study(BaseModel):

@@ -151,8 +151,11 @@ class LocalTrainer:
 
         study = self._study
         objective = objective_named(study.objective, private=dp is not None)
-        if dp is not None:
-            train_privately(model, data, dp, study.optimisation, objective, random, on_step=report)
+        if dp is not None and study.privacy is not None:
+            engine = study.privacy.engine
+            train_privately(
+                model, data, dp, study.optimisation, objective, random, engine=engine, on_step=report
+            )
         else:
             train_plainly(
                 model,

@@ -12,15 +12,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from opacus.grad_sample import GradSampleHooks
 from torch import Tensor, nn
 
 from fedchest.data.dataset import ChestDataset
 from fedchest.errors import ConfigError
-from fedchest.learning import per_row
 from fedchest.learning.batches import rows
+from fedchest.learning.gradients import PATIENT_GRADIENTS, DpEngine
 from fedchest.learning.objectives import Objective, objective_named
 from fedchest.learning.optimisation import Optimisation, build_optimizer
+from fedchest.learning.owners import Owners
 from fedchest.models.chest import ChestModel
 from fedchest.models.normalization import refuse_batch_coupling
 from fedchest.protection.randomness import Randomness
@@ -77,6 +77,7 @@ def train_privately(
     objective: Objective,
     random: Randomness,
     *,
+    engine: DpEngine = DpEngine.BOOKKEEPING,
     on_step: Callable[[int], None] | None = None,
 ) -> None:
     """Take `dp.steps` private steps on `model` in place; every step adds noise, also one that draws nobody.
@@ -90,7 +91,7 @@ def train_privately(
     for step in range(1, dp.steps + 1):
         drawn = draw_patients(data, dp.sampling_rate, draws)
         records = [choose_images(data, patient, dp.images_per_patient, images) for patient in drawn]
-        total = clipped_sum(model, data, records, objective, dp.clipping_norm)
+        total = clipped_sum(model, data, records, objective, dp.clipping_norm, engine=engine)
         _set_gradients(model, noised_mean(total, dp, noise))
         optimizer.step()
         if on_step:
@@ -120,6 +121,7 @@ def clipped_sum(
     objective: Objective,
     clipping_norm: float,
     *,
+    engine: DpEngine = DpEngine.BOOKKEEPING,
     rows_at_once: int = ROWS_AT_ONCE,
 ) -> Tensor:
     """The sum over `records` of each patient's mean gradient over its rows, clipped to `clipping_norm`.
@@ -133,19 +135,12 @@ def clipped_sum(
     refuse_batch_coupling(model)
     model.train()
     total = torch.zeros(sum(parameter.numel() for parameter in _trained(model)))
-    hooks = GradSampleHooks(model, loss_reduction="sum")
-    try:
+    with PATIENT_GRADIENTS[engine](model) as gradients:
         for together in _micro_batches(records, rows_at_once):
-            hooks.set_grad_sample_to_none()
-            owners = torch.from_numpy(np.repeat(np.arange(len(together)), [len(r) for r in together]))
-            shares = 1.0 / torch.bincount(owners)[owners]
+            owners = Owners.of_records(together)
             images, targets, mask = rows(data, np.concatenate(together))
-            loss = (objective.rows(model(images), targets, mask) * shares).sum()
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += _sum_of_clipped(_trained(model), owners, len(together), clipping_norm)
-    finally:
-        hooks.cleanup()
-        model.zero_grad(set_to_none=True)
+            by_row = objective.rows(model(images), targets, mask) / owners.spread(owners.rows_each)
+            total += gradients.clipped_sum(by_row.sum(), owners, clipping_norm * (1 - CLIPPING_MARGIN))
     return total
 
 
@@ -156,30 +151,6 @@ def noised_mean(total: Tensor, dp: DpConstants, random: Randomness) -> Tensor:
     """
     noise = torch.from_numpy(random.normal(total.numel()))
     return (total + noise * (dp.noise_multiplier * dp.clipping_norm)) / dp.expected_patients
-
-
-def _sum_of_clipped(
-    trained: Sequence[nn.Parameter], owners: Tensor, patients: int, clipping_norm: float
-) -> Tensor:
-    """Sum rows by patient, clip each patient's sum over all parameters together, and add them up."""
-    by_patient = [_by_patient(parameter, owners, patients) for parameter in trained]
-    norms = torch.stack([torch.linalg.vector_norm(gradient, dim=1) for gradient in by_patient]).norm(dim=0)
-    scales = (clipping_norm * (1 - CLIPPING_MARGIN) / norms).clamp(max=1.0)
-    finite = norms.isfinite()
-    if not finite.all():
-        by_patient = [gradient[finite] for gradient in by_patient]
-        scales = scales[finite]
-    return torch.cat([scales @ gradient for gradient in by_patient])
-
-
-def _by_patient(parameter: nn.Parameter, owners: Tensor, patients: int) -> Tensor:
-    per_row_gradients: Tensor | None = parameter.grad_sample  # type: ignore[attr-defined]
-    if per_row_gradients is None:  # no path leads from the objective to this parameter
-        return torch.zeros(patients, parameter.numel())
-    flat = per_row_gradients.flatten(1)
-    if patients == len(flat):
-        return flat
-    return torch.zeros(patients, flat.shape[1]).index_add_(0, owners, flat)
 
 
 def _micro_batches(records: Sequence[Vector], rows_at_once: int) -> Iterator[list[Vector]]:
@@ -202,6 +173,3 @@ def _set_gradients(model: ChestModel, gradient: Tensor) -> None:
 
 def _trained(model: ChestModel) -> list[nn.Parameter]:
     return [parameter for parameter in model.parameters() if parameter.requires_grad]
-
-
-per_row.install()

@@ -1,20 +1,62 @@
-"""Per-row gradients of the convolutions that Xceptions are made of.
+"""Clipped per-patient gradients from Opacus's per-row gradients: the reference that book-keeping is held against.
 
 Opacus's own sampler for `Conv2d` multiplies every channel with every other and keeps the diagonal, which for
-a depthwise convolution of C channels is C times too much work. This one is registered in its place.
+a depthwise convolution of C channels is C times too much work. The one here is registered in its place.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
-from opacus.grad_sample import compute_group_norm_grad_sample, register_grad_sampler
+from opacus.grad_sample import GradSampleHooks, compute_group_norm_grad_sample, register_grad_sampler
 from opacus.grad_sample.conv import compute_conv_grad_sample
 from torch import Tensor, nn
 
+from fedchest.learning.owners import Owners
 from fedchest.models.normalization import GroupNorm
 
 # The first layer's input is the image, which needs no gradient; the hook gets the layer's output gradient all the same.
 warnings.filterwarnings("ignore", message="Full backward hook is firing when gradients are computed")
+
+
+class OpacusGradients:
+    """The gradients of one model's passes; use `opacus_hooks`, which also takes its hooks off again."""
+
+    def __init__(self, model: nn.Module, hooks: GradSampleHooks) -> None:
+        self._trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+        self._hooks = hooks
+
+    def clipped_sum(self, loss: Tensor, owners: Owners, bound: float) -> Tensor:
+        """As `BookKeeper.clipped_sum`, from one gradient a row held in memory."""
+        loss.backward()  # type: ignore[no-untyped-call]
+        by_patient = [_by_patient(parameter, owners) for parameter in self._trained]
+        self._hooks.set_grad_sample_to_none()
+        norms = torch.stack([gradient.norm(dim=1) for gradient in by_patient]).norm(dim=0)
+        scales = (bound / norms).clamp(max=1.0)
+        finite = norms.isfinite()
+        if not finite.all():
+            by_patient = [gradient[finite] for gradient in by_patient]
+            scales = scales[finite]
+        return torch.cat([scales @ gradient for gradient in by_patient])
+
+
+@contextmanager
+def opacus_hooks(model: nn.Module) -> Iterator[OpacusGradients]:
+    """Let Opacus's hooks watch `model` while the block runs. Raises NotImplementedError for an unknown layer."""
+    hooks = GradSampleHooks(model, loss_reduction="sum")
+    try:
+        yield OpacusGradients(model, hooks)
+    finally:
+        hooks.cleanup()
+        model.zero_grad(set_to_none=True)
+
+
+def _by_patient(parameter: nn.Parameter, owners: Owners) -> Tensor:
+    by_row: Tensor | None = parameter.grad_sample  # type: ignore[attr-defined]
+    if by_row is None:  # no path leads from the objective to this parameter
+        return parameter.new_zeros(owners.patients, parameter.numel())
+    return owners.sum(by_row.flatten(1))
 
 
 def _convolution_gradients(
@@ -22,7 +64,7 @@ def _convolution_gradients(
 ) -> dict[Tensor, Tensor]:
     """Gradients of one convolution, row by row: `weight` gets float32[N,*weight.shape].
 
-    Equality with `torch.func` is tested by `tests/learning/test_per_row.py`.
+    Equality with `torch.func` is tested by `tests/learning/test_opacus_hooks.py`.
     """
     inputs = activations[0].to(backprops.dtype)
     gradients: dict[Tensor, Tensor] = {}
@@ -76,7 +118,5 @@ def _depthwise(layer: nn.Conv2d, inputs: Tensor, backprops: Tensor) -> Tensor:
     return gradients.view(rows, *layer.weight.shape)  # type: ignore[no-any-return]
 
 
-def install() -> None:
-    """Register the samplers with Opacus, for every model of this process."""
-    register_grad_sampler(nn.Conv2d)(_convolution_gradients)
-    register_grad_sampler(GroupNorm)(compute_group_norm_grad_sample)
+register_grad_sampler(nn.Conv2d)(_convolution_gradients)
+register_grad_sampler(GroupNorm)(compute_group_norm_grad_sample)

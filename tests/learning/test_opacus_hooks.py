@@ -6,7 +6,7 @@ from opacus.grad_sample import GradSampleHooks
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-import fedchest.learning.dp  # noqa: F401  (registers the samplers)
+import fedchest.learning.opacus_hooks  # noqa: F401  (registers the samplers)
 from fedchest.learning.objectives import masked_bce
 from fedchest.models.chest import ChestModel
 
