@@ -40,7 +40,7 @@ def model_bytes(parameters: Mapping[str, NDArray[np.float32]]) -> bytes:
 
 
 def parse_model(content: bytes) -> dict[str, NDArray[np.float32]]:
-    """The parameters whose `model_bytes` are `content`, float32 arrays by name.
+    """The parameters whose `model_bytes` are `content`, float32 arrays by name, in the names' order.
 
     Raises StoreError when `content` is not safetensors or not in the canonical form.
     """
@@ -51,4 +51,4 @@ def parse_model(content: bytes) -> dict[str, NDArray[np.float32]]:
         raise StoreError(f"These {len(content)} bytes are not a model in safetensors form: {error}") from None
     if canonical != content:
         raise StoreError(f"These {len(content)} bytes are a model, but not in canonical safetensors form.")
-    return parameters
+    return {name: parameters[name] for name in sorted(parameters)}
