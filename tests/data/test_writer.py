@@ -14,6 +14,7 @@ from fedchest.data.chexpert import read_chexpert
 from fedchest.data.cohort import refuse_shared_patients
 from fedchest.data.images import decode
 from fedchest.data.labels import BLANK, OBSERVATIONS, UNCERTAIN
+from fedchest.data.phantom import writer
 from fedchest.data.phantom.writer import read_masks, write_phantom_cohort
 from fedchest.errors import ConfigError, DataError
 
@@ -42,6 +43,16 @@ def test_another_process_with_other_threads_and_hashes_writes_the_same(tmp_path:
     environment = os.environ | {"PYTHONHASHSEED": "77", "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
     subprocess.run([sys.executable, "-c", code], check=True, env=environment)
     assert digest(tmp_path / "here") == digest(tmp_path / "there")
+
+
+def test_many_processes_write_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_phantom_cohort(tmp_path / "one", seed=5, **SMALL)
+    monkeypatch.setattr(writer, "_WORTH_PROCESSES", 1)
+    monkeypatch.setattr(writer, "_TOGETHER", 2)
+    seen: list[int] = []
+    write_phantom_cohort(tmp_path / "many", seed=5, progress=lambda done, _: seen.append(done), **SMALL)
+    assert digest(tmp_path / "one") == digest(tmp_path / "many")
+    assert seen == [2, 4, 6, 8]
 
 
 def test_it_reads_as_chexpert(rendered: Path) -> None:
