@@ -28,7 +28,7 @@ from fedchest.reporting.tables import institutions_table, refusals, rounds_table
 
 FAILED = 1
 DEMO_SETTINGS = Path(__file__).with_name("demo.toml")
-DEMO_PATIENTS, DEMO_PUBLIC_PATIENTS, DEMO_MOST_STUDIES, DEMO_SEED = 4000, 600, 2, 1
+DEMO_PATIENTS, DEMO_PUBLIC_PATIENTS, DEMO_MOST_STUDIES, DEMO_SEED = 8000, 600, 2, 1
 
 JsonOption = click.option("--json", "as_json", is_flag=True, help="print the results as JSON")
 

@@ -67,6 +67,17 @@ class Encoder(nn.Module):
         taps: Sequence[Mapping[str, Any]] = network.feature_info[-SCALES:]  # type: ignore[assignment,index]
         self.channels = tuple(int(tap["num_chs"]) for tap in taps)
         self.strides = tuple(int(tap["reduction"]) for tap in taps)
+        self._ends = tuple(str(tap["module"]) for tap in taps)
+
+    def last_scales(self, count: int) -> list[nn.Parameter]:
+        """The parameters behind the map of the scale before the last `count` (1 or 2): what those are made with."""
+        named = list(self.network.named_parameters())
+        end = self._ends[-1 - count]
+        # A tap without weights, an activation, stands for the block that it is in.
+        while not any(name.startswith(f"{end}.") for name, _ in named):
+            end = end.rpartition(".")[0]
+        last = max(index for index, (name, _) in enumerate(named) if name.startswith(f"{end}."))
+        return [parameter for _, parameter in named[last + 1 :]]
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map images float32[N,1,H,W] to three maps float32[N,channels,H/stride,W/stride]."""

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fedchest.errors import ConfigError, StoreError
+from fedchest.models.chest import ChestModel
 
 Arrays = dict[str, npt.NDArray[np.float32]]
 
@@ -17,18 +18,28 @@ class Trainable(StrEnum):
     """Which parameters a study trains: fewer means less noise in each private step, and a smaller update."""
 
     ALL = "all"
+    LAST_TWO_SCALES = "last-two-scales"
+    LAST_SCALE = "last-scale"
     NORMS_AND_HEAD = "norms-and-head"
     HEAD = "head"
 
 
-def restrict(model: nn.Module, trainable: Trainable) -> None:
-    """Let `model` learn the parameters of `trainable` only; the others keep the released values."""
-    for name, parameter in model.named_parameters():
-        is_head = not name.startswith("encoder.")
-        is_norm = parameter.dim() == 1
+_LAST_SCALES = {Trainable.LAST_TWO_SCALES: 2, Trainable.LAST_SCALE: 1}
+
+
+def restrict(model: ChestModel, trainable: Trainable) -> None:
+    """Let `model` learn its head and those of the encoder's parameters that `trainable` names.
+
+    The others keep the released values.
+    """
+    model.requires_grad_(True)
+    for parameter in model.encoder.parameters():
         parameter.requires_grad_(
-            trainable is Trainable.ALL or is_head or (trainable is Trainable.NORMS_AND_HEAD and is_norm)
+            trainable is Trainable.ALL or (trainable is Trainable.NORMS_AND_HEAD and parameter.dim() == 1)
         )
+    if trainable in _LAST_SCALES:
+        for parameter in model.encoder.last_scales(_LAST_SCALES[trainable]):
+            parameter.requires_grad_(True)
 
 
 def parameters(model: nn.Module) -> Arrays:

@@ -9,6 +9,7 @@ from torch import nn
 
 from fedchest.errors import ConfigError, StoreError, UnboundedLossError
 from fedchest.models.chest import ChestModel, ModelConfig, build_model
+from fedchest.models.encoders import build_encoder
 from fedchest.models.normalization import refuse_batch_coupling, replace_batch_norm
 from fedchest.models.parameters import Trainable, load_parameters, parameters, restrict, trained_parameters
 
@@ -99,6 +100,18 @@ def test_only_what_the_study_trains_gets_gradients(trainable: Trainable) -> None
         assert not any(name.startswith("encoder.") for name in trained)
     model(images(2)).logits.sum().backward()
     assert all(value.grad is None for name, value in model.named_parameters() if name not in trained)
+
+
+@pytest.mark.parametrize("name", ["xception-nano", "xception-tiny", "legacy_xception", "xception41"])
+@pytest.mark.parametrize("count", [1, 2])
+def test_the_last_scales_do_not_reach_the_maps_before(name: str, count: int) -> None:
+    encoder = build_encoder(name)
+    last = encoder.last_scales(count)
+    maps = encoder(images(1))
+    torch.stack([one.sum() for one in maps[:-count]]).sum().backward(retain_graph=True)
+    assert all(parameter.grad is None for parameter in last)
+    maps[-count].sum().backward()
+    assert any(parameter.grad is not None for parameter in last)
 
 
 def test_weights_make_the_round_trip() -> None:
