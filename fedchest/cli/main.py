@@ -6,6 +6,7 @@ import click
 
 from fedchest.cli.audit import audit
 from fedchest.cli.data import data
+from fedchest.cli.evaluate import evaluate, predict
 from fedchest.cli.simulate import demo, simulate
 from fedchest.errors import FedChestError
 
@@ -18,7 +19,7 @@ def fedchest() -> None:
     """Federated, differentially private chest-radiograph classification with an on-chain audit trail."""
 
 
-for command in (simulate, demo, data, audit):
+for command in (simulate, demo, evaluate, predict, data, audit):
     fedchest.add_command(command)
 
 

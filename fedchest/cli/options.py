@@ -13,6 +13,8 @@ from fedchest.federation.config import Settings
 
 Command = Callable[..., Any]
 
+JsonOption = click.option("--json", "as_json", is_flag=True, help="print the results as JSON")
+
 
 def settings_options(command: Command) -> Command:
     """Add one option a setting to `command`; those not given arrive as None."""

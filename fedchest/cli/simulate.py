@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fedchest.audit.report import Report
 from fedchest.audit.verify import verify_run
-from fedchest.cli.options import overrides, settings_options
+from fedchest.cli.options import JsonOption, overrides, settings_options
 from fedchest.cli.progress import live_progress
 from fedchest.data.phantom.writer import write_phantom_cohort
 from fedchest.errors import ConfigError
@@ -29,8 +29,6 @@ from fedchest.reporting.tables import institutions_table, refusals, rounds_table
 FAILED = 1
 DEMO_SETTINGS = Path(__file__).with_name("demo.toml")
 DEMO_PATIENTS, DEMO_PUBLIC_PATIENTS, DEMO_MOST_STUDIES, DEMO_SEED = 8000, 600, 2, 1
-
-JsonOption = click.option("--json", "as_json", is_flag=True, help="print the results as JSON")
 
 
 @click.command()

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 
+from fedchest.data.dicom import dicom_pixels, is_dicom
 from fedchest.errors import DataError
 
 _COLOUR_MODES = ("RGB", "RGBA", "P", "PA", "LA")
@@ -27,24 +28,29 @@ def content_digest(path: Path) -> bytes:
 
 
 def decode(path: Path, size: int) -> npt.NDArray[np.uint8]:
-    """The radiograph in `path` as uint8[size, size], resampled with Pillow's antialiased bilinear filter.
+    """The radiograph in `path` (PNG, JPEG or DICOM) as uint8[size, size], by Pillow's antialiased bilinear filter.
 
     The aspect ratio is not kept, as in Irvin et al. 2019 ("Training Procedure"), who also fed square images of the
     whole field. Files that store grey as colour, palette or opaque RGBA are converted, since that is exact.
-    Raises DataError for a file that is not a complete PNG or JPEG, that holds real colour or transparency, or
+    Raises DataError for a file that is not a complete PNG, JPEG or DICOM, that holds real colour or transparency, or
     whose pixels are not 8 bits deep (16-bit files need a window that only their maker knows).
     """
-    try:
-        with Image.open(BytesIO(read_image_file(path)), formats=("PNG", "JPEG")) as image:
-            image.load()
-            grey = _as_grey(image, path)
-    except UnidentifiedImageError:
-        raise DataError(f"{path} is not a PNG or JPEG image.") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} is damaged and can't be decoded: {error}.") from None
+    content = read_image_file(path)
+    grey = Image.fromarray(dicom_pixels(content, str(path))) if is_dicom(content) else _opened(content, path)
     if grey.size != (size, size):
         grey = grey.resize((size, size), Image.Resampling.BILINEAR)
     return np.asarray(grey, dtype=np.uint8)
+
+
+def _opened(content: bytes, path: Path) -> Image.Image:
+    try:
+        with Image.open(BytesIO(content), formats=("PNG", "JPEG")) as image:
+            image.load()
+            return _as_grey(image, path)
+    except UnidentifiedImageError:
+        raise DataError(f"{path} is not a PNG, JPEG or DICOM image.") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f"{path} is damaged and can't be decoded: {error}.") from None
 
 
 def _as_grey(image: Image.Image, path: Path) -> Image.Image:

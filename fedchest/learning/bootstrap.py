@@ -1,6 +1,6 @@
 """Intervals of a model's figures by resampling patients: images of one patient are not independent."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -22,39 +22,50 @@ class Interval(NamedTuple):
     high: float | None = None
 
 
-class Intervals(NamedTuple):
-    """A figure of each label and its mean over the labels that could be measured."""
+class Bootstrap:
+    """A figure of each label, and what it came to in many draws of patients.
 
-    by_label: Mapping[str, Interval]
-    mean: Interval
+    A label that is undefined in some draw, for want of a positive patient, gets no interval, and neither does a mean
+    that rests on it. Percentile intervals: Efron and Tibshirani 1993, chapter 13.
+    """
+
+    def __init__(
+        self,
+        label_names: Sequence[str],
+        values: Sequence[float | None],
+        draws: npt.NDArray[np.float64],
+    ) -> None:
+        """`draws` is float64[draws, L], NaN where a label was undefined."""
+        self._columns = {name: column for column, name in enumerate(label_names)}
+        self._values = values
+        self._draws = draws
+
+    def label(self, name: str) -> Interval:
+        """The figure of one label."""
+        column = self._columns[name]
+        return _interval(self._values[column], self._draws[:, column])
+
+    def mean(self, names: Sequence[str]) -> Interval:
+        """The mean over those of `names` that could be measured at all."""
+        columns = [self._columns[name] for name in names]
+        measured = [column for column in columns if self._values[column] is not None]
+        value = mean_of_measured(self._values[column] for column in measured)
+        return Interval(None) if value is None else _interval(value, self._draws[:, measured].mean(axis=1))
 
 
 def bootstrap(
     figure: LabelFigure, scores: Scores, data: ChestDataset, *, resamples: int, seed: int
-) -> Intervals:
-    """`figure` of each label with percentile intervals over `resamples` draws of patients with replacement.
+) -> Bootstrap:
+    """`figure` of each label, also in `resamples` draws of as many patients as there are, with replacement.
 
-    `scores` is float32[N,L] in the order of `data`. A label that is undefined in some draw, for want of a positive
-    patient, gets no interval, and neither does a mean that rests on it (Efron and Tibshirani 1993, chapter 13).
+    `scores` is float32[N,L] in the order of `data`.
     """
     truth = data.targets > 0.5
-    value = _by_label(figure, scores, truth, data.mask, None)
     random = np.random.default_rng(seed)
-    draws = np.array(
-        [
-            [
-                np.nan if drawn is None else drawn
-                for drawn in _by_label(figure, scores, truth, data.mask, weights)
-            ]
-            for weights in (_draw(random, data) for _ in range(resamples))
-        ]
-    ).reshape(resamples, len(data.label_names))
-    measured = [label for label, found in enumerate(value) if found is not None]
-    means = draws[:, measured].mean(axis=1) if measured else np.full(resamples, np.nan)
-    return Intervals(
-        {name: _interval(value[label], draws[:, label]) for label, name in enumerate(data.label_names)},
-        _interval(mean_of_measured(value), means),
-    )
+    drawn = [_by_label(figure, scores, truth, data.mask, _draw(random, data)) for _ in range(resamples)]
+    draws = np.array([[np.nan if value is None else value for value in values] for values in drawn])
+    values = _by_label(figure, scores, truth, data.mask, None)
+    return Bootstrap(data.label_names, values, draws.reshape(resamples, len(data.label_names)))
 
 
 def _by_label(
@@ -71,11 +82,9 @@ def _by_label(
 
 
 def _draw(random: np.random.Generator, data: ChestDataset) -> Weights:
-    """How often each image counts when as many patients as there are are drawn with replacement."""
-    times = np.bincount(
-        random.integers(data.patient_count, size=data.patient_count), minlength=data.patient_count
-    )
-    return times[data.patients].astype(np.float64)
+    """How often each image counts."""
+    drawn = random.integers(data.patient_count, size=data.patient_count)
+    return np.bincount(drawn, minlength=data.patient_count)[data.patients].astype(np.float64)
 
 
 def _interval(value: float | None, draws: npt.NDArray[np.float64]) -> Interval:

@@ -37,6 +37,17 @@ class Output(NamedTuple):
     prototype_logits: Tensor
 
 
+class Decision(NamedTuple):
+    """Why the model says what it says: its logits are the sum of `by_scale` over the scales.
+
+    `cells[s]` is float32[N,L,h,w], the evidence of each cell at scale s; `by_scale` float32[N,S,L], what its
+    pooling adds to the logit. Both are in the encoder's order of scales, finest first.
+    """
+
+    cells: list[Tensor]
+    by_scale: Tensor
+
+
 class ChestModel(nn.Module):
     """Map grey images to one logit a label; no row of the output depends on another row of the input.
 
@@ -57,9 +68,17 @@ class ChestModel(nn.Module):
     def forward(self, images: Tensor) -> Output:
         """Map images float32[N,1,H,W] to logits float32[N,L] and embeddings float32[N,D]."""
         maps = self.encoder(images)
-        logits = torch.stack([head(scale) for head, scale in zip(self.evidence, maps, strict=True)]).sum(0)
+        logits = torch.stack([_pooled(cells) for cells in self._cells(maps)]).sum(0)
         embedding = functional.normalize(self.projector(maps[-1].mean((2, 3))), dim=1)
         return Output(logits, embedding, self._prototype_logits(embedding))
+
+    def decide(self, images: Tensor) -> Decision:
+        """The logits of images float32[N,1,H,W] with the local evidence that they are the pooled sum of."""
+        cells = self._cells(self.encoder(images))
+        return Decision(cells, torch.stack([_pooled(scale) for scale in cells], dim=1))
+
+    def _cells(self, maps: list[Tensor]) -> list[Tensor]:
+        return [head(scale) for head, scale in zip(self.evidence, maps, strict=True)]
 
     def _prototype_logits(self, embedding: Tensor) -> Tensor:
         """Cosine to each label's positive prototype less that to its negative one, over the temperature."""
@@ -70,7 +89,7 @@ class ChestModel(nn.Module):
 
 
 class _LocalEvidence(nn.Module):
-    """One logit a label and cell of a feature map, pooled by log-mean-exp (Pinheiro and Collobert 2015)."""
+    """One logit a label and cell of a feature map."""
 
     def __init__(self, width: int, labels: int) -> None:
         super().__init__()
@@ -78,9 +97,14 @@ class _LocalEvidence(nn.Module):
         self.logits = nn.Conv2d(width, labels, kernel_size=1)
 
     def forward(self, features: Tensor) -> Tensor:
-        cells = self.logits(self.norm(features).relu()).flatten(2)
-        pooled: Tensor = (cells * POOLING_SHARPNESS).logsumexp(2) - math.log(cells.shape[2])
-        return pooled / POOLING_SHARPNESS
+        cells: Tensor = self.logits(self.norm(features).relu())
+        return cells
+
+
+def _pooled(cells: Tensor) -> Tensor:
+    """Log-mean-exp of cells float32[N,L,h,w] over the cells (Pinheiro and Collobert 2015): float32[N,L]."""
+    values = cells.flatten(2) * POOLING_SHARPNESS
+    return (values.logsumexp(2) - math.log(values.shape[2])) / POOLING_SHARPNESS
 
 
 def build_model(config: ModelConfig, seed: int) -> ChestModel:

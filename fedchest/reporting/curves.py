@@ -1,31 +1,18 @@
 """The learning curves of a run as a picture."""
 
-from io import BytesIO
-
-import matplotlib
-
-matplotlib.use("Agg")
-
-from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from fedchest.federation.directory import RunDirectory
 from fedchest.federation.results import Results
-from fedchest.files import write_atomically
+from fedchest.reporting.figures import picture
 
 
 def draw_curves(directory: RunDirectory, results: Results) -> None:
     """Write `curves.png`: AUROC by round (mean bold, labels thin, local-only dashed), and epsilon by round."""
-    pictured, (auroc, epsilon) = pyplot.subplots(1, 2, figsize=(12, 4), layout="constrained")
-    try:
+    with picture(directory.curves, 2, figsize=(12, 4)) as [auroc, epsilon]:
         _draw_auroc(auroc, results)
         _draw_epsilon(epsilon, results)
-        buffer = BytesIO()
-        pictured.savefig(buffer, format="png", dpi=120)
-    finally:
-        pyplot.close(pictured)
-    write_atomically(directory.curves, buffer.getvalue())
 
 
 def _draw_auroc(axes: Axes, results: Results) -> None:

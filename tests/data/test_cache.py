@@ -140,7 +140,7 @@ def test_an_ambiguous_image_is_refused(
 @pytest.mark.parametrize("content", [b"", b"hello", b"GIF89a" + bytes(100)])
 def test_a_file_that_is_no_image_is_named(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "image.png").write_bytes(content)
-    with pytest.raises(DataError, match=r"image\.png is not a PNG or JPEG image"):
+    with pytest.raises(DataError, match=r"image\.png is not a PNG, JPEG or DICOM image"):
         decode(tmp_path / "image.png", 8)
 
 

@@ -1,0 +1,131 @@
+"""A run's model on labelled images and on single ones, as a user asks for it."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from fedchest.data.chexpert import read_chexpert
+from fedchest.data.dataset import load_dataset
+from fedchest.federation.directory import RunDirectory
+from fedchest.federation.engines.processes import script
+from fedchest.federation.run_model import load_run_model
+from fedchest.learning.batches import network_input
+from fedchest.learning.evaluate import predict
+from fedchest.reporting.heatmaps import explain
+
+pytestmark = pytest.mark.e2e
+
+PNG = b"\x89PNG"
+
+
+def fedchest(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [script("fedchest"), *map(str, arguments)], capture_output=True, text=True, timeout=300
+    )
+
+
+@pytest.fixture(scope="module")
+def run(cohort_folder: Path, image_cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("evaluated")
+    small = ("--image-size", 32, "--rounds", 1, "--steps", 1, "--institutions", 2, "--no-dp", "--batch", 4)
+    places = ("--out", root / "run", "--cache", image_cache)
+    assert fedchest("simulate", "--data", cohort_folder, *small, *places).returncode == 0
+    return root / "run"
+
+
+def test_evaluation_gives_figures_with_intervals_and_a_picture(
+    run: Path, cohort_folder: Path, tmp_path: Path
+) -> None:
+    roc = tmp_path / "roc.png"
+    options = ("--data", cohort_folder, "--split", "train", "--resamples", 50, "--roc", roc, "--json")
+    figures = json.loads(fedchest("evaluate", run, *options).stdout)
+    assert roc.read_bytes().startswith(PNG)
+
+    study, number, model = load_run_model(RunDirectory(run))
+    data = load_dataset(
+        read_chexpert(cohort_folder, "train", views=study.views),
+        size=32,
+        cache_dir=tmp_path,
+        label_names=study.labels,
+        policies=study.uncertainty,
+    )
+    assert (figures["round"], figures["images"], figures["patients"]) == (number, len(data), 80)
+    scores = predict(model, data)
+    for column, name in enumerate(study.labels):
+        kept = data.mask[:, column]
+        value, low, high = figures["labels"][name]["auroc"]
+        assert value == pytest.approx(roc_auc_score(data.targets[kept, column], scores[kept, column]))
+        assert low is None or low <= value <= high
+    assert figures["mean_of_competition"] == figures["mean"]
+
+
+def test_undefined_figures_are_said_to_be(run: Path, cohort_folder: Path) -> None:
+    """Four public patients: some label has no positive among them."""
+    done = fedchest("evaluate", run, "--data", cohort_folder, "--resamples", 20)
+    assert done.returncode == 0
+    assert "not measured" in done.stdout
+
+
+def test_prediction_names_probability_scale_and_draws_the_evidence(
+    run: Path, cohort_folder: Path, tmp_path: Path
+) -> None:
+    images = sorted((cohort_folder / "CheXpert-v1.0-small" / "valid").rglob("view1_frontal.png"))[:2]
+    found = json.loads(fedchest("predict", run, *images, "--out", tmp_path, "--json").stdout)
+    assert [entry["image"] for entry in found] == [str(path) for path in images]
+    _, _, model = load_run_model(RunDirectory(run))
+    pixels = np.asarray(Image.open(images[0]))
+    expected = torch.sigmoid(model(network_input(pixels[None])).logits)[0].tolist()
+    labels = found[0]["labels"]
+    assert [label["probability"] for label in labels.values()] == pytest.approx(expected, rel=1e-4)
+    assert {label["stride"] for label in labels.values()} <= set(model.encoder.strides)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "001-view1_frontal.png",
+        "002-view1_frontal.png",
+    ]
+    assert all(path.read_bytes().startswith(PNG) for path in tmp_path.iterdir())
+
+
+def test_the_heatmap_is_the_decision(run: Path) -> None:
+    """Evidence added everywhere at one scale moves the logit by as much, and nothing else does."""
+    _, _, model = load_run_model(RunDirectory(run))
+    image = np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)
+    before = {one.label: one for one in explain(model, image)}
+    with torch.no_grad():
+        model.evidence[1].logits.bias[0] += 7.0
+    after = {one.label: one for one in explain(model, image)}
+    first = model.config.label_names[0]
+    logit = {
+        when: np.log(found[first].probability / (1 - found[first].probability))
+        for when, found in (("before", before), ("after", after))
+    }
+    assert logit["after"] - logit["before"] == pytest.approx(7.0, abs=1e-3)
+    np.testing.assert_allclose(after[first].evidence - before[first].evidence, 7.0, atol=1e-4)
+    assert after[first].stride == model.encoder.strides[1]
+    for label in model.config.label_names[1:]:
+        np.testing.assert_array_equal(after[label].evidence, before[label].evidence)
+
+
+def test_faults_are_one_sentence(run: Path, cohort_folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "no.png").write_bytes(b"hello")
+    image = tmp_path / "no.png"
+    for arguments, sentence in (
+        (("evaluate", tmp_path, "--data", cohort_folder), "not a complete FedChest folder"),
+        (
+            ("evaluate", run, "--data", cohort_folder, "--round", 9),
+            "no model of round 9; there are models of rounds 0, 1",
+        ),
+        (("evaluate", run, "--data", tmp_path), "holds no CheXpert tree"),
+        (("predict", run, image), "is not a PNG, JPEG or DICOM image"),
+        (("predict", run, tmp_path / "absent.png"), "can't be read"),
+    ):
+        done = fedchest(*arguments)
+        assert done.returncode == 2
+        assert sentence in done.stderr
+        assert "Traceback" not in done.stderr
+        assert len(done.stderr.splitlines()) == 1
