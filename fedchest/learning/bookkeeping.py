@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
+from timm.layers import LayerNorm2d
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -18,6 +19,9 @@ from fedchest.learning.owners import Owners
 
 _LARGEST_KEPT = 1 << 26
 """Values of per-patient gradients that are kept for the second use rather than computed again."""
+
+_FLOAT64_COST = 2
+"""What an operation on float64 costs in operations on float32."""
 
 
 @dataclass(frozen=True)
@@ -220,11 +224,18 @@ def _layer_norm(passed: Passed, owners: Owners) -> list[Share]:
     ]
 
 
+def _layer_norm_2d(passed: Passed, owners: Owners) -> list[Share]:
+    """timm's normalises the channels of maps float32[N,C,h,w]."""
+    inputs, gradients = (values.permute(0, 2, 3, 1) for values in (passed.inputs, passed.gradients))
+    return _layer_norm(replace(passed, inputs=inputs, gradients=gradients), owners)
+
+
 LAYER_RULES: Mapping[type[nn.Module], LayerRule] = {
     nn.Conv2d: _convolution,
     nn.Linear: _linear,
     nn.GroupNorm: _group_norm,
     nn.LayerNorm: _layer_norm,
+    LayerNorm2d: _layer_norm_2d,
 }
 
 
@@ -251,7 +262,7 @@ def _matrix(
     """
     width, positions = inputs.shape[1:]
     height = gradients.shape[1]
-    if positions * owners.most * (width + height) < width * height:
+    if _FLOAT64_COST * positions * owners.most * (width + height) < width * height:
         return Share(parameter, _norms_from_pairs(owners.stack(inputs), owners.stack(gradients)), recomputed)
     by_patient = owners.sum(torch.bmm(gradients, inputs.transpose(1, 2)))
     share = _kept(parameter, by_patient)
@@ -261,15 +272,11 @@ def _matrix(
 
 
 def _norms_from_pairs(inputs: Tensor, gradients: Tensor) -> Tensor:
-    """Squared norms, float32[P], never below the true ones by rounding.
-
-    Where the positions cancel, the pairs' rounding could make a large gradient look small. The worst case of
-    float32 dot products (Higham 2002, eq. 3.4) is added, so that rounding can only clip more.
-    """
-    pairs = torch.bmm(inputs.transpose(1, 2), inputs) * torch.bmm(gradients.transpose(1, 2), gradients)
-    largest: Tensor = (inputs.norm(dim=1) * gradients.norm(dim=1)).sum(1).square()
-    terms = inputs.shape[1] + gradients.shape[1] + inputs.shape[2] ** 2
-    return pairs.sum((1, 2)).clamp(min=0) + largest * (terms * torch.finfo(torch.float32).eps / 2)
+    """Squared norms, float32[P], computed in float64: where positions cancel, float32 could make a large norm small."""
+    wide_inputs, wide_gradients = inputs.double(), gradients.double()
+    pairs = torch.bmm(wide_inputs.transpose(1, 2), wide_inputs)
+    pairs *= torch.bmm(wide_gradients.transpose(1, 2), wide_gradients)
+    return pairs.sum((1, 2)).clamp(min=0).to(inputs.dtype)
 
 
 def _columns(layer: nn.Conv2d, inputs: Tensor) -> Tensor:

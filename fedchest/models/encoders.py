@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import timm
+import torch
+from timm.models.convnext import ConvNeXtBlock
+from timm.models.resnet import BasicBlock, Bottleneck
 from timm.models.xception import Block as LegacyBlock
 from timm.models.xception_aligned import XceptionAligned
 from torch import Tensor, nn
@@ -127,10 +130,31 @@ def _timm_network(name: str, weights: Path | None) -> nn.Module:
     if not hasattr(network, "forward_intermediates"):
         raise ConfigError(f"encoder {name!r} gives no feature maps; use one of the Xceptions.")
     for block in network.modules():
-        if isinstance(block, LegacyBlock):
-            # timm adds the shortcut in place, into an output that the gradient hooks still need.
-            block.rep.append(_Copy())
+        _free_of_in_place_sums(block)
+        _without_layer_scale(block)
     return network
+
+
+def _free_of_in_place_sums(block: nn.Module) -> None:
+    """Let timm add a block's shortcut to a copy: it adds in place, into an output that gradient hooks still need."""
+    if isinstance(block, LegacyBlock):
+        block.rep.append(_Copy())
+    elif isinstance(block, BasicBlock):
+        block.bn2 = nn.Sequential(block.bn2, _Copy())
+    elif isinstance(block, Bottleneck):
+        block.bn3 = nn.Sequential(block.bn3, _Copy())
+
+
+def _without_layer_scale(block: nn.Module) -> None:
+    """Fold ConvNeXt's scale of a branch into the branch's last layer: the same function, without a bare parameter."""
+    if isinstance(block, ConvNeXtBlock) and block.gamma is not None:
+        last: nn.Linear | nn.Conv2d = block.mlp.fc2
+        scale = block.gamma.detach()
+        with torch.no_grad():
+            last.weight.mul_(scale.reshape(-1, *[1] * (last.weight.dim() - 1)))
+            if last.bias is not None:
+                last.bias.mul_(scale)
+        block.gamma = None
 
 
 def _timm_network_from_file(name: str, weights: Path) -> nn.Module:

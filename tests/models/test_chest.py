@@ -32,6 +32,12 @@ def images(count: int, size: int = 32) -> torch.Tensor:
         pytest.param("xception41", marks=pytest.mark.slow),
         pytest.param("xception41p", marks=pytest.mark.slow),
         pytest.param("legacy_xception", marks=pytest.mark.slow),
+        pytest.param("resnet18", marks=pytest.mark.slow),
+        pytest.param("resnet50", marks=pytest.mark.slow),
+        pytest.param("densenet121", marks=pytest.mark.slow),
+        pytest.param("efficientnet_b0", marks=pytest.mark.slow),
+        pytest.param("mobilenetv3_small_100", marks=pytest.mark.slow),
+        pytest.param("convnext_atto", marks=pytest.mark.slow),
     ],
 )
 def test_every_encoder_trains_without_batch_norm_and_buffers(encoder: str) -> None:
