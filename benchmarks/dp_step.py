@@ -1,0 +1,220 @@
+"""One private step against one plain step: processor time of one thread, and peak memory, by encoder and engine."""
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from benchmarks.report import Case, run
+from fedchest.data.dataset import ChestDataset
+from fedchest.models.chest import ChestModel, ModelConfig, build_model
+
+ENCODERS = (
+    "xception-nano",
+    "legacy_xception",
+    "xception41",
+    "resnet18",
+    "efficientnet_b0",
+    "mobilenetv3_small_100",
+)
+LABELS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
+SIZE, BATCH = 96, 32
+STEPS = 4
+"""Of which the fastest counts."""
+NOISE, CLIPPING, RATE = 1.0, 1.0, 0.01
+
+Step = Callable[[], None]
+
+
+def measure() -> list[Case]:
+    """Seconds and peak memory of each engine's step; the baseline is the plain step of the same encoder."""
+    cases = []
+    for encoder in ENCODERS:
+        seconds, megabytes = _in_own_process(encoder, "plain")
+        cases.append(Case(f"{encoder}/plain", "time", seconds))
+        cases.append(Case(f"{encoder}/plain", "peak_memory", megabytes))
+        for engine in ENGINES:
+            if engine != "plain":
+                private_seconds, private_megabytes = _in_own_process(encoder, engine)
+                cases.append(Case(f"{encoder}/{engine}", "time", private_seconds, seconds))
+                cases.append(Case(f"{encoder}/{engine}", "peak_memory", private_megabytes, megabytes))
+    return cases
+
+
+def _in_own_process(encoder: str, engine: str) -> tuple[float, float]:
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_seconds_and_megabytes, encoder, engine).result()
+
+
+def _seconds_and_megabytes(encoder: str, engine: str) -> tuple[float, float]:
+    torch.set_num_threads(1)
+    model = build_model(ModelConfig(LABELS, encoder, SIZE), seed=0)
+    model.train()
+    for part in (
+        model.projector,
+        model.prototypes,
+    ):  # not every engine takes a parameter that the loss ignores
+        part.requires_grad_(False)
+    step = ENGINES[engine](model, _images())
+    seconds = []
+    for _ in range(STEPS):
+        start = time.process_time()
+        step()
+        seconds.append(time.process_time() - start)
+    return min(seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def _images() -> ChestDataset:
+    random = np.random.default_rng(0)
+    return ChestDataset(
+        images=random.integers(0, 256, (BATCH, SIZE, SIZE)).astype(np.uint8),
+        targets=(random.random((BATCH, len(LABELS))) < 0.3).astype(np.float32),
+        mask=np.ones((BATCH, len(LABELS)), np.bool_),
+        patients=np.arange(BATCH),
+        label_names=LABELS,
+    )
+
+
+def _plain(model: ChestModel, data: ChestDataset) -> Step:
+    images, targets = _tensors(data)
+    optimizer = _sgd(model)
+
+    def step() -> None:
+        optimizer.zero_grad()
+        _loss(model(images).logits, targets).mean().backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+
+    return step
+
+
+def _fedchest(model: ChestModel, data: ChestDataset) -> Step:
+    """The product's own loop, one step with every patient drawn."""
+    from fedchest.learning.dp import DpConstants, train_privately
+    from fedchest.learning.objectives import objective_named
+    from fedchest.learning.optimisation import Optimisation
+    from fedchest.protection.randomness import Randomness
+
+    constants = DpConstants(
+        sampling_rate=1.0,
+        noise_multiplier=NOISE,
+        clipping_norm=CLIPPING,
+        steps=1,
+        images_per_patient=1,
+        delta=1e-5,
+        expected_patients=BATCH,
+    )
+    objective, plain = objective_named("bce", private=True), Optimisation("sgd", RATE, momentum=0.0)
+    return lambda: train_privately(model, data, constants, plain, objective, Randomness.system())
+
+
+def _opacus(mode: str) -> Callable[[ChestModel, ChestDataset], Step]:
+    def prepare(model: ChestModel, data: ChestDataset) -> Step:
+        """Opacus as it comes, without this project's samplers for separable convolutions."""
+        from opacus import PrivacyEngine
+        from opacus.grad_sample import compute_group_norm_grad_sample, register_grad_sampler
+        from torch.utils.data import DataLoader, TensorDataset
+
+        from fedchest.models.normalization import GroupNorm
+
+        register_grad_sampler(GroupNorm)(compute_group_norm_grad_sample)
+        images, targets = _tensors(data)
+        private = PrivacyEngine().make_private(
+            module=_Logits(model),
+            optimizer=_sgd(model),
+            data_loader=DataLoader(TensorDataset(images, targets), batch_size=BATCH),
+            criterion=_MeanLoss(),
+            noise_multiplier=NOISE,
+            max_grad_norm=CLIPPING,
+            poisson_sampling=False,
+            grad_sample_mode=mode,
+        )
+        network, optimizer = private[0], private[1]
+        criterion = private[2] if mode == "ghost" else _MeanLoss()
+
+        def step() -> None:
+            optimizer.zero_grad()
+            criterion(network(images), targets).backward()
+            optimizer.step()
+
+        return step
+
+    return prepare
+
+
+def _torch_func(model: ChestModel, data: ChestDataset) -> Step:
+    """Per-row gradients of the whole model by `torch.func`, clipped and noised by hand."""
+    from torch.func import functional_call, grad, vmap
+
+    images, targets = _tensors(data)
+    optimizer = _sgd(model)
+    trained = {name: value for name, value in model.named_parameters() if value.requires_grad}
+
+    def loss(weights: Mapping[str, Tensor], image: Tensor, target: Tensor) -> Tensor:
+        return _loss(functional_call(model, dict(weights), (image[None],)).logits, target[None]).sum()
+
+    gradients = vmap(grad(loss), in_dims=(None, 0, 0))
+
+    def step() -> None:
+        found = gradients({name: value.detach() for name, value in trained.items()}, images, targets)
+        norms = torch.stack([gradient.flatten(1).norm(dim=1) for gradient in found.values()]).norm(dim=0)
+        scales = (CLIPPING / norms).clamp(max=1.0)
+        for name, parameter in trained.items():
+            total = torch.tensordot(scales, found[name], 1)
+            parameter.grad = (total + torch.randn_like(total) * NOISE * CLIPPING) / BATCH
+        optimizer.step()
+
+    return step
+
+
+class _Logits(nn.Module):
+    def __init__(self, model: ChestModel) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(images).logits
+        return logits
+
+
+class _MeanLoss(nn.Module):
+    def __init__(self, reduction: str = "mean") -> None:
+        super().__init__()
+        self.reduction = reduction
+
+    def forward(self, logits: Tensor, targets: Tensor) -> Tensor:
+        by_row = _loss(logits, targets)
+        return by_row if self.reduction == "none" else by_row.mean()
+
+
+def _loss(logits: Tensor, targets: Tensor) -> Tensor:
+    return functional.binary_cross_entropy_with_logits(logits, targets, reduction="none").mean(1)
+
+
+def _tensors(data: ChestDataset) -> tuple[Tensor, Tensor]:
+    from fedchest.learning.batches import network_input
+
+    return network_input(data.images), torch.from_numpy(data.targets)
+
+
+def _sgd(model: nn.Module) -> torch.optim.Optimizer:
+    return torch.optim.SGD([value for value in model.parameters() if value.requires_grad], lr=RATE)
+
+
+ENGINES: Mapping[str, Callable[[ChestModel, ChestDataset], Step]] = {
+    "plain": _plain,
+    "fedchest": _fedchest,
+    "opacus-hooks": _opacus("hooks"),
+    "opacus-ghost": _opacus("ghost"),
+    "torch-func": _torch_func,
+}
+
+
+if __name__ == "__main__":
+    run("dp_step", measure)
