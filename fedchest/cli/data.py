@@ -17,6 +17,7 @@ from fedchest.data.cohort import Cohort
 from fedchest.data.export import write_tree
 from fedchest.data.partition import PartitionScheme, partition_patients
 from fedchest.data.phantom.writer import write_phantom_cohort
+from fedchest.data.reader import read_cohort
 from fedchest.data.summary import CohortSummary, contact_sheet, summarise
 
 _SHEET_IMAGES, _SHEET_SIZE = 12, 128
@@ -125,7 +126,7 @@ def inspect(
     as_json: bool,
 ) -> None:
     """Count what the CheXpert tree in FOLDER gives each institution and draw a contact sheet."""
-    cohort = read_chexpert(folder, split, views=views)
+    cohort = read_cohort(folder, split, views=views)
     shares = partition_patients(cohort, institutions, PartitionScheme(scheme), alpha=alpha, seed=seed)
     pixels = contact_sheet(shares, images=_SHEET_IMAGES, size=_SHEET_SIZE, seed=seed)
     try:

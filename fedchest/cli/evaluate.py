@@ -9,9 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 from fedchest.cli.options import JsonOption
-from fedchest.data.chexpert import Split, read_chexpert
+from fedchest.data.chexpert import Split
 from fedchest.data.dataset import ChestDataset, load_dataset
 from fedchest.data.images import decode
+from fedchest.data.reader import read_cohort
 from fedchest.federation.directory import RunDirectory
 from fedchest.federation.run_model import load_run_model
 from fedchest.federation.study import Study
@@ -30,7 +31,11 @@ RoundOption = click.option(
 @click.command()
 @RunArgument
 @click.option(
-    "--data", "data_folder", type=_PATH, required=True, help="CheXpert folder with the labelled images"
+    "--data",
+    "data_folder",
+    type=_PATH,
+    required=True,
+    help="CheXpert or ChestX-ray14 folder with the labelled images",
 )
 @click.option("--split", type=click.Choice(["train", "valid"]), default="valid", show_default=True)
 @RoundOption
@@ -97,7 +102,7 @@ def predict(
 
 def _labelled(study: Study, folder: Path, split: Split, cache: Path) -> ChestDataset:
     return load_dataset(
-        read_chexpert(folder, split, views=study.views),
+        read_cohort(folder, split, views=study.views),
         size=study.model.image_size,
         cache_dir=cache,
         label_names=study.labels,

@@ -18,7 +18,7 @@ class Cohort:
     """N images in the order of their table.
 
     `paths` are relative to `root`; `patients` are CheXpert's folder names ("patient00001"); `labels` is
-    int8[N, 14] of 1, 0, -1, -2 in the order of OBSERVATIONS; `ages` is int16[N] in years.
+    int8[N, 14] of 1, 0, -1, -2, -3 in the order of OBSERVATIONS; `ages` is int16[N] in years.
     """
 
     root: Path

@@ -36,7 +36,8 @@ COMPETITION: tuple[str, ...] = (
 )
 """The five observations that the CheXpert competition scores (Irvin et al. 2019)."""
 
-POSITIVE, NEGATIVE, UNCERTAIN, BLANK = 1, 0, -1, -2
+POSITIVE, NEGATIVE, UNCERTAIN, BLANK, UNKNOWN = 1, 0, -1, -2, -3
+"""What a label can say; UNKNOWN is an observation that the data set did not label at all."""
 
 
 class UncertaintyPolicy(StrEnum):
@@ -65,14 +66,15 @@ def targets(
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
     """Training targets of the observations `names` from the raw labels.
 
-    `labels` is int8[N, 14] of 1, 0, -1 (uncertain) and -2 (blank). Returns (targets, mask): float32[N, L] of
-    0 and 1, and bool[N, L] that is False where the loss must leave the label out. A blank counts as negative,
-    as in Irvin et al. 2019. Raises ConfigError for an unknown observation or one without a policy.
+    `labels` is int8[N, 14] of 1, 0, -1 (uncertain), -2 (blank) and -3 (unknown). Returns (targets, mask):
+    float32[N, L] of 0 and 1, and bool[N, L] that is False where the loss must leave the label out, as it must an
+    unknown one. A blank counts as negative, as in Irvin et al. 2019. Raises ConfigError for an unknown observation
+    or one without a policy.
     """
     columns = [column_of(name) for name in names]
     raw = labels[:, columns]
     values = (raw == POSITIVE).astype(np.float32)
-    mask = np.ones(raw.shape, dtype=np.bool_)
+    mask = raw != UNKNOWN
     for column, name in enumerate(names):
         if name not in policies:
             raise ConfigError(f"No uncertainty policy is set for the observation {name!r}.")

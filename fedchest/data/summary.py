@@ -8,7 +8,7 @@ import numpy.typing as npt
 
 from fedchest.data.cohort import Cohort, distinct_patients
 from fedchest.data.images import decode
-from fedchest.data.labels import BLANK, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN
+from fedchest.data.labels import BLANK, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN, UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,7 @@ class LabelCounts:
     negative: int
     uncertain: int
     blank: int
+    unknown: int
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,5 @@ def contact_sheet(cohorts: tuple[Cohort, ...], *, images: int, size: int, seed: 
 
 
 def _count(column: npt.NDArray[np.int8]) -> LabelCounts:
-    positive, negative, uncertain, blank = (
-        int((column == value).sum()) for value in (POSITIVE, NEGATIVE, UNCERTAIN, BLANK)
-    )
-    return LabelCounts(positive, negative, uncertain, blank)
+    values = (POSITIVE, NEGATIVE, UNCERTAIN, BLANK, UNKNOWN)
+    return LabelCounts(*(int((column == value).sum()) for value in values))

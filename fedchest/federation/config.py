@@ -25,7 +25,9 @@ class _Section(BaseModel):
 class DataSettings(_Section):
     """Which images and labels the study uses."""
 
-    data: AbsolutePath = Field(description="CheXpert folder: CheXpert-v1.0 or -small, or the folder above it")
+    data: AbsolutePath = Field(
+        description="CheXpert folder (CheXpert-v1.0, -small, or the one above it) or ChestX-ray14 folder"
+    )
     views: Literal["frontal", "lateral", "all"] = Field("frontal", description="views that are used")
     labels: Literal["competition", "all"] = Field(
         "competition", description="the 5 tasks or all 14 observations"

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fedchest.aggregation.model import parse_model
-from fedchest.data.chexpert import read_chexpert
 from fedchest.data.dataset import ChestDataset, load_dataset
+from fedchest.data.reader import read_cohort
 from fedchest.federation.directory import (
     COORDINATOR,
     ROUNDS,
@@ -71,7 +71,7 @@ class PublicEvaluation:
             return None
         study = self._study
         return load_dataset(
-            read_chexpert(self._document.evaluation_data, "valid", views=study.views),
+            read_cohort(self._document.evaluation_data, "valid", views=study.views),
             size=study.model.image_size,
             cache_dir=self._document.cache,
             label_names=study.labels,

@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedchest.accounting.prv import noise_multiplier_for
 from fedchest.data.cache import cached_images
-from fedchest.data.chexpert import chexpert_folder, read_chexpert
 from fedchest.data.cohort import Cohort, distinct_patients, refuse_shared_patients
 from fedchest.data.partition import partition_patients
 from fedchest.data.phantom.writer import RENDERED_FILE
+from fedchest.data.reader import cohort_folder, has_split, read_cohort
 from fedchest.errors import ConfigError, KeyFileError
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import (
@@ -117,7 +117,7 @@ def _prepare(settings: Settings, directory: RunDirectory) -> PreparedRun:
 
 
 def _divide(settings: Settings) -> tuple[Cohort, ...]:
-    cohort = read_chexpert(settings.data.data, "train", views=settings.data.views)
+    cohort = read_cohort(settings.data.data, "train", views=settings.data.views)
     partition = settings.partition
     return partition_patients(
         cohort, partition.institutions, partition.partition, alpha=partition.alpha, seed=settings.run.seed
@@ -126,9 +126,9 @@ def _divide(settings: Settings) -> tuple[Cohort, ...]:
 
 def _public_set(settings: Settings) -> Cohort | None:
     """The tree's validation split, on which the coordinator measures; None where the tree has none."""
-    if not (chexpert_folder(settings.data.data) / "valid.csv").exists():
+    if not has_split(settings.data.data, "valid"):
         return None
-    return read_chexpert(settings.data.data, "valid", views=settings.data.views)
+    return read_cohort(settings.data.data, "valid", views=settings.data.views)
 
 
 def _decode(settings: Settings, directory: RunDirectory, cohorts: Sequence[Cohort]) -> None:
@@ -239,13 +239,13 @@ def _draw(settings: Settings, patient: str) -> float:
 
 
 def _epsilon_folder(settings: Settings) -> Path:
-    return settings.privacy.epsilon_ledger or chexpert_folder(settings.data.data) / EPSILON_FOLDER
+    return settings.privacy.epsilon_ledger or cohort_folder(settings.data.data) / EPSILON_FOLDER
 
 
 def _randomness(settings: Settings, directory: RunDirectory) -> SimulatedRandomness:
     """A secret that stays with the epsilon files, outside the run; from the seed only where that was asked for."""
     if settings.privacy.reproducible_noise:
-        if not (chexpert_folder(settings.data.data) / RENDERED_FILE).exists():
+        if not (cohort_folder(settings.data.data) / RENDERED_FILE).exists():
             raise ConfigError("privacy.reproducible_noise = True: allowed is it for rendered cohorts only.")
         secret = directory.root / SIMULATION_SECRET
         write_secret(secret, hashlib.sha256(f"fedchest seed {settings.run.seed}".encode()).digest())

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from fedchest.accounting.cohort_ledger import CohortLedger
 from fedchest.accounting.prv import Charge, micro
-from fedchest.data.chexpert import read_chexpert
 from fedchest.data.dataset import ChestDataset, load_dataset
+from fedchest.data.reader import read_cohort
 from fedchest.errors import BudgetError
 from fedchest.federation.directory import SiteDocument
 from fedchest.federation.progress import ProgressLog
@@ -127,9 +127,7 @@ class LocalTrainer:
         return model
 
     def _dataset(self, patients: tuple[str, ...]) -> ChestDataset:
-        cohort = read_chexpert(self._document.data, "train", views=self._study.views).select_patients(
-            patients
-        )
+        cohort = read_cohort(self._document.data, "train", views=self._study.views).select_patients(patients)
         return load_dataset(
             cohort,
             size=self._study.model.image_size,
