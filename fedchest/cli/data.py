@@ -187,6 +187,8 @@ def _table(summaries: dict[str, CohortSummary]) -> Table:
 
 def _label_cell(summary: CohortSummary, label: str) -> str:
     counts = summary.labels[label]
+    if counts.unknown == summary.images:
+        return "not labelled"
     return (
         f"{_percent(counts.positive, summary.images):.1f} ({_percent(counts.uncertain, summary.images):.0f})"
     )

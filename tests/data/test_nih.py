@@ -6,7 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
+from fedchest.cli.data import data
 from fedchest.data.cohort import distinct_patients
 from fedchest.data.dataset import load_dataset
 from fedchest.data.labels import DEFAULT_POLICIES, OBSERVATIONS, UNKNOWN, column_of
@@ -60,7 +62,7 @@ def test_findings_become_chexperts_observations(chest_xray14: Path) -> None:
 
 
 def test_what_was_not_labelled_is_masked(chest_xray14: Path, tmp_path: Path) -> None:
-    data = load_dataset(
+    loaded = load_dataset(
         read_cohort(chest_xray14, "train"),
         size=32,
         cache_dir=tmp_path,
@@ -68,8 +70,8 @@ def test_what_was_not_labelled_is_masked(chest_xray14: Path, tmp_path: Path) -> 
         policies=DEFAULT_POLICIES,
     )
     unknown = [column_of(name) for name in ("Enlarged Cardiomediastinum", "Fracture", "Support Devices")]
-    assert not data.mask[:, unknown].any()
-    assert np.delete(data.mask, unknown, axis=1).all()
+    assert not loaded.mask[:, unknown].any()
+    assert np.delete(loaded.mask, unknown, axis=1).all()
 
 
 def test_the_published_split_is_found(chest_xray14: Path) -> None:
@@ -123,3 +125,10 @@ def test_a_missing_part_is_named(chest_xray14: Path, spoil: Callable[[Path], obj
 def test_there_are_no_lateral_images(chest_xray14: Path) -> None:
     with pytest.raises(DataError, match="all of ChestX-ray14 is frontal"):
         read_cohort(chest_xray14, "train", views="lateral")
+
+
+def test_inspect_says_what_was_not_labelled(chest_xray14: Path, tmp_path: Path) -> None:
+    arguments = ["inspect", str(chest_xray14), "--institutions", "1", "--sheet", str(tmp_path / "sheet.png")]
+    table = CliRunner().invoke(data, arguments, catch_exceptions=False).stdout
+    [fracture] = [line for line in table.splitlines() if "Fracture" in line]
+    assert "not labelled" in fracture
