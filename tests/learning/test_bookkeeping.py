@@ -69,6 +69,7 @@ LAYERS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (lambda: nn.GroupNorm(2, 8), IMAGE),
     (lambda: nn.LayerNorm(12), IMAGE),
     (lambda: nn.LayerNorm((10, 12)), IMAGE),
+    (lambda: LayerNorm2d(8), IMAGE),
 ]
 
 
@@ -76,11 +77,6 @@ LAYERS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
 def test_a_layer(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     check(make(), torch.randn(6, *shape))
-
-
-def test_a_layer_norm_of_maps() -> None:
-    """timm's own; Opacus takes it for a layer norm of the last dimension."""
-    check(LayerNorm2d(8), torch.randn(6, *IMAGE), engines=[DpEngine.BOOKKEEPING])
 
 
 def test_a_layer_norm_without_bias() -> None:
