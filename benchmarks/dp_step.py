@@ -25,7 +25,7 @@ ENCODERS = (
 )
 LABELS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 SIZE, BATCH = 96, 32
-STEPS = 4
+STEPS = 2
 """Of which the fastest counts."""
 NOISE, CLIPPING, RATE = 1.0, 1.0, 0.01
 

@@ -10,12 +10,10 @@ from rich.table import Table
 
 from fedchest.cli.options import JsonOption
 from fedchest.data.chexpert import Split
-from fedchest.data.dataset import ChestDataset, load_dataset
 from fedchest.data.images import decode
-from fedchest.data.reader import read_cohort
 from fedchest.federation.directory import RunDirectory
 from fedchest.federation.run_model import load_run_model
-from fedchest.federation.study import Study
+from fedchest.federation.study_data import study_data
 from fedchest.learning.evaluate import predict as score
 from fedchest.reporting.heatmaps import Explained, draw_heatmaps, explain
 from fedchest.reporting.performance import draw_roc, measure_performance, performance_table
@@ -58,7 +56,7 @@ def evaluate(
     """Measure the global model of RUN on labelled images: AUROC and AUPRC with intervals over patients."""
     trained = load_run_model(RunDirectory(run), round_number)
     with TemporaryDirectory() as cache:
-        data = _labelled(trained.study, data_folder, split, Path(cache))
+        data = study_data(trained.study, data_folder, split, cache=Path(cache))
         scores = score(trained.model, data)
         performance = measure_performance(scores, data, resamples=resamples, seed=seed)
         if roc is not None:
@@ -98,16 +96,6 @@ def predict(
     Console().print(_prediction_table(found))
     if out is not None:
         click.echo(f"Heatmaps: {out}")
-
-
-def _labelled(study: Study, folder: Path, split: Split, cache: Path) -> ChestDataset:
-    return load_dataset(
-        read_cohort(folder, split, views=study.views),
-        size=study.model.image_size,
-        cache_dir=cache,
-        label_names=study.labels,
-        policies=study.uncertainty,
-    )
 
 
 def _as_json(path: Path, labels: list[Explained]) -> dict[str, object]:

@@ -5,6 +5,7 @@ ratios between methods on the same split.
 """
 
 import csv
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -46,6 +47,8 @@ _COLUMNS = ("Image Index", "Finding Labels", "Patient ID", "Patient Age", "View 
 _SEX_COLUMNS = ("Patient Sex", "Patient Gender")
 _SEXES = {"M": "Male", "F": "Female"}
 _VIEWS = {"PA": FRONTAL_PA, "AP": FRONTAL_AP}
+_AGE = re.compile(r"(\d+)([YMD]?)")
+_UNITS_A_YEAR = {"": 1, "Y": 1, "M": 12, "D": 365}
 _OLDEST = 150
 
 
@@ -60,7 +63,7 @@ def read_nih(root: Path, split: Split, *, views: Views = "frontal") -> Cohort:
     `root` holds the table, the split's lists and the images in any folders below. Observations that NIH did not
     label are UNKNOWN in every row. A listed image without a file is passed over, since the set is often used in
     parts. Raises DataError, naming file and line, for a missing table, list or column, an unknown finding, sex, age
-    or view, an image listed twice, and when no image is left.
+    or view, an image that is listed or lies there twice, and when no image is left.
     """
     table = nih_table(root)
     if table is None:
@@ -68,7 +71,7 @@ def read_nih(root: Path, split: Split, *, views: Views = "frontal") -> Cohort:
     if views == "lateral":
         raise DataError(f"{table} lists no lateral images: all of ChestX-ray14 is frontal.")
     listed = _listed(root / LISTS[split])
-    files = {path.name: path for path in sorted(root.rglob("*.png"))}
+    files = _files(root)
     rows = [row for row in _rows(table) if row[0] in listed and row[0] in files]
     if not rows:
         raise DataError(f"{root} has no image that {LISTS[split]} lists.")
@@ -84,6 +87,15 @@ def read_nih(root: Path, split: Split, *, views: Views = "frontal") -> Cohort:
         sexes=sexes,
         ages=np.array(ages, dtype=np.int16),
     )
+
+
+def _files(root: Path) -> dict[str, Path]:
+    files: dict[str, Path] = {}
+    for path in sorted(root.rglob("*.png")):
+        if path.name in files:
+            raise DataError(f"{path.name} is both in {files[path.name].parent} and in {path.parent}.")
+        files[path.name] = path
+    return files
 
 
 def _listed(path: Path) -> frozenset[str]:
@@ -114,14 +126,14 @@ def _parse(
     cells: Mapping[str, str | None], sex_column: str, where: str
 ) -> tuple[str, str, list[int], str, str, int]:
     text = {name: (cells[name] or "").strip() for name in (*_COLUMNS, sex_column)}
-    age = text["Patient Age"].rstrip("Y")
+    age = _AGE.fullmatch(text["Patient Age"])
     if not text["Patient ID"].isdecimal():
         raise DataError(f"{where}: Patient ID is {text['Patient ID']!r}, not a number.")
     if text[sex_column] not in _SEXES:
         raise DataError(f"{where}: {sex_column} is {text[sex_column]!r}, not M or F.")
     if text["View Position"] not in _VIEWS:
         raise DataError(f"{where}: View Position is {text['View Position']!r}, not PA or AP.")
-    if not age.isdecimal():
+    if age is None:
         raise DataError(f"{where}: Patient Age is {text['Patient Age']!r}, not a number of years.")
     return (
         text["Image Index"],
@@ -129,7 +141,7 @@ def _parse(
         _labels(text["Finding Labels"], where),
         _VIEWS[text["View Position"]],
         _SEXES[text[sex_column]],
-        min(int(age), _OLDEST),  # a few published ages are above 400
+        min(int(age[1]) // _UNITS_A_YEAR[age[2]], _OLDEST),  # a few published ages are above 400
     )
 
 

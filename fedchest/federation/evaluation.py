@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fedchest.aggregation.model import parse_model
-from fedchest.data.dataset import ChestDataset, load_dataset
-from fedchest.data.reader import read_cohort
+from fedchest.data.dataset import ChestDataset
 from fedchest.federation.directory import (
     COORDINATOR,
     ROUNDS,
@@ -18,6 +17,7 @@ from fedchest.federation.directory import (
     read_study,
 )
 from fedchest.federation.study import Study
+from fedchest.federation.study_data import study_data
 from fedchest.files import write_atomically
 from fedchest.learning.evaluate import evaluate
 from fedchest.models.chest import build_model
@@ -67,13 +67,7 @@ class PublicEvaluation:
 
     @cached_property
     def _dataset(self) -> ChestDataset | None:
-        if self._document.evaluation_data is None:
+        document = self._document
+        if document.evaluation_data is None:
             return None
-        study = self._study
-        return load_dataset(
-            read_cohort(self._document.evaluation_data, "valid", views=study.views),
-            size=study.model.image_size,
-            cache_dir=self._document.cache,
-            label_names=study.labels,
-            policies=study.uncertainty,
-        )
+        return study_data(self._study, document.evaluation_data, "valid", cache=document.cache)

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from fedchest.accounting.cohort_ledger import CohortLedger
 from fedchest.accounting.prv import Charge, micro
-from fedchest.data.dataset import ChestDataset, load_dataset
-from fedchest.data.reader import read_cohort
+from fedchest.data.dataset import ChestDataset
 from fedchest.errors import BudgetError
 from fedchest.federation.directory import SiteDocument
 from fedchest.federation.progress import ProgressLog
 from fedchest.federation.study import Study
+from fedchest.federation.study_data import study_data
 from fedchest.files import OWNER_ONLY, append_durably
 from fedchest.learning.dp import DpConstants, train_privately
 from fedchest.learning.evaluate import evaluate
@@ -127,14 +127,8 @@ class LocalTrainer:
         return model
 
     def _dataset(self, patients: tuple[str, ...]) -> ChestDataset:
-        cohort = read_cohort(self._document.data, "train", views=self._study.views).select_patients(patients)
-        return load_dataset(
-            cohort,
-            size=self._study.model.image_size,
-            cache_dir=self._document.cache,
-            label_names=self._study.labels,
-            policies=self._study.uncertainty,
-        )
+        document = self._document
+        return study_data(self._study, document.data, "train", cache=document.cache, patients=patients)
 
     def _run_steps(
         self,

@@ -10,15 +10,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 import torch
-from timm.layers import LayerNorm2d
+from timm.layers import LayerNorm, LayerNorm2d
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from fedchest.errors import UnboundedLossError
 from fedchest.learning.owners import Owners
+from fedchest.models.normalization import GroupNorm
 
 _LARGEST_KEPT = 1 << 26
 """Values of per-patient gradients that are kept for the second use rather than computed again."""
+
+_RECOMPUTED_ROUNDING = 2.0**-21
+"""Eight units in the last place of float32."""
 
 _FLOAT64_COST = 2
 """What an operation on float64 costs in operations on float32."""
@@ -77,7 +81,10 @@ class BookKeeper:
         passes, self._passes = self._passes, []
         for layer, inputs, output, versions in passes:
             if (inputs._version, output._version) != versions:
-                raise RuntimeError(f"the input or output of {type(layer).__name__} was changed in place")
+                raise UnboundedLossError(
+                    f"The input or output of a {type(layer).__name__} was changed in place, so its gradient by "
+                    "patient can't be told; use another encoder."
+                )
         outputs = [output for _, _, output, _ in passes]
         gradients = torch.autograd.grad(loss, outputs, allow_unused=True)
         with torch.no_grad():
@@ -137,13 +144,17 @@ def _trained_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def _rule_of(layer: nn.Module, name: str = "") -> LayerRule:
-    for kind in type(layer).__mro__:
-        if kind in LAYER_RULES:
-            return LAYER_RULES[kind]
-    raise UnboundedLossError(
-        f"Layer {name} is a {type(layer).__name__}, whose gradient by patient book-keeping can't tell; freeze it "
-        "or use the Opacus engine."
+    """The rule of exactly this type: a subclass may compute something else with the same weight."""
+    rule = LAYER_RULES.get(type(layer))
+    has_other_padding = isinstance(layer, nn.Conv2d) and (
+        isinstance(layer.padding, str) or layer.padding_mode != "zeros"
     )
+    if rule is None or has_other_padding:
+        raise UnboundedLossError(
+            f"Layer {name} is {layer}, whose gradient by patient book-keeping can't tell; freeze it, or use the "
+            "Opacus engine."
+        )
+    return rule
 
 
 def _convolution(passed: Passed, owners: Owners) -> list[Share]:
@@ -234,7 +245,9 @@ LAYER_RULES: Mapping[type[nn.Module], LayerRule] = {
     nn.Conv2d: _convolution,
     nn.Linear: _linear,
     nn.GroupNorm: _group_norm,
+    GroupNorm: _group_norm,
     nn.LayerNorm: _layer_norm,
+    LayerNorm: _layer_norm,
     LayerNorm2d: _layer_norm_2d,
 }
 
@@ -263,20 +276,29 @@ def _matrix(
     width, positions = inputs.shape[1:]
     height = gradients.shape[1]
     if _FLOAT64_COST * positions * owners.most * (width + height) < width * height:
-        return Share(parameter, _norms_from_pairs(owners.stack(inputs), owners.stack(gradients)), recomputed)
+        norms = _norms_from_pairs(owners.stack(inputs), owners.stack(gradients))
+        return Share(parameter, (norms + _rounding(inputs, gradients, owners)).square(), recomputed)
     by_patient = owners.sum(torch.bmm(gradients, inputs.transpose(1, 2)))
-    share = _kept(parameter, by_patient)
-    if by_patient.numel() > _LARGEST_KEPT:
-        return replace(share, weighted_sum=recomputed)
-    return share
+    if by_patient.numel() <= _LARGEST_KEPT:
+        return _kept(parameter, by_patient)
+    norms = by_patient.flatten(1).norm(dim=1)
+    return Share(parameter, (norms + _rounding(inputs, gradients, owners)).square(), recomputed)
 
 
 def _norms_from_pairs(inputs: Tensor, gradients: Tensor) -> Tensor:
-    """Squared norms, float32[P], computed in float64: where positions cancel, float32 could make a large norm small."""
+    """Norms, float32[P], computed in float64: where positions cancel, float32 could make a large norm small."""
     wide_inputs, wide_gradients = inputs.double(), gradients.double()
     pairs = torch.bmm(wide_inputs.transpose(1, 2), wide_inputs)
     pairs *= torch.bmm(wide_gradients.transpose(1, 2), wide_gradients)
-    return pairs.sum((1, 2)).clamp(min=0).to(inputs.dtype)
+    return pairs.sum((1, 2)).clamp(min=0).sqrt().to(inputs.dtype)
+
+
+def _rounding(inputs: Tensor, gradients: Tensor, owners: Owners) -> Tensor:
+    """What the rounding of a sum that is computed once more can add to a patient's norm, float32[P].
+
+    Scaling rounds each position by itself, so where positions cancel the error is as large as they are.
+    """
+    return owners.sum((inputs.norm(dim=1) * gradients.norm(dim=1)).sum(1)) * _RECOMPUTED_ROUNDING
 
 
 def _columns(layer: nn.Conv2d, inputs: Tensor) -> Tensor:

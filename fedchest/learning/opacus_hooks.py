@@ -43,7 +43,7 @@ class OpacusGradients:
 
 @contextmanager
 def opacus_hooks(model: nn.Module) -> Iterator[OpacusGradients]:
-    """Let Opacus's hooks watch `model` while the block runs. Raises NotImplementedError for an unknown layer."""
+    """Let Opacus's hooks watch `model` while the block runs. Opacus refuses less than book-keeping does."""
     hooks = GradSampleHooks(model, loss_reduction="sum")
     try:
         yield OpacusGradients(model, hooks)

@@ -18,6 +18,8 @@ from fedchest.errors import ConfigError
 from fedchest.models.normalization import replace_batch_norm, without_in_place
 
 SCALES = 3
+_PROBE = 64
+"""Pixels of the image by which an encoder is asked what depends on what."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +72,28 @@ class Encoder(nn.Module):
         taps: Sequence[Mapping[str, Any]] = network.feature_info[-SCALES:]  # type: ignore[assignment,index]
         self.channels = tuple(int(tap["num_chs"]) for tap in taps)
         self.strides = tuple(int(tap["reduction"]) for tap in taps)
-        self._ends = tuple(str(tap["module"]) for tap in taps)
 
-    def last_scales(self, count: int) -> list[nn.Parameter]:
-        """The parameters behind the map of the scale before the last `count` (1 or 2): what those are made with."""
-        named = list(self.network.named_parameters())
-        end = self._ends[-1 - count]
-        # A tap without weights, an activation, stands for the block that it is in.
-        while not any(name.startswith(f"{end}.") for name, _ in named):
-            end = end.rpartition(".")[0]
-        last = max(index for index, (name, _) in enumerate(named) if name.startswith(f"{end}."))
-        return [parameter for _, parameter in named[last + 1 :]]
+    def first_scales(self) -> dict[nn.Parameter, int]:
+        """For each parameter that any map depends on, the first such map: 0 the finest, 2 the coarsest.
+
+        Parameters that no map depends on, such as a classifier's, are left out.
+        """
+        everything = list(self.network.parameters())
+        asked = [parameter.requires_grad for parameter in everything]
+        self.network.requires_grad_(True)
+        with torch.enable_grad():
+            maps = self(torch.zeros(1, 1, _PROBE, _PROBE, device=everything[0].device))
+            reached = [
+                torch.autograd.grad(one.sum(), everything, retain_graph=True, allow_unused=True)
+                for one in maps
+            ]
+        for parameter, wanted in zip(everything, asked, strict=True):
+            parameter.requires_grad_(wanted)
+        return {
+            parameter: min(scale for scale, gradient in enumerate(gradients) if gradient is not None)
+            for parameter, gradients in zip(everything, zip(*reached, strict=True), strict=True)
+            if any(gradient is not None for gradient in gradients)
+        }
 
     def forward(self, images: Tensor) -> list[Tensor]:
         """Map images float32[N,1,H,W] to three maps float32[N,channels,H/stride,W/stride]."""

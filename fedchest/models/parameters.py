@@ -24,22 +24,22 @@ class Trainable(StrEnum):
     HEAD = "head"
 
 
-_LAST_SCALES = {Trainable.LAST_TWO_SCALES: 2, Trainable.LAST_SCALE: 1}
+_FIRST_TRAINED = {Trainable.ALL: 0, Trainable.LAST_TWO_SCALES: 1, Trainable.LAST_SCALE: 2}
 
 
 def restrict(model: ChestModel, trainable: Trainable) -> None:
-    """Let `model` learn its head and those of the encoder's parameters that `trainable` names.
+    """Let `model` learn its head and those of the encoder's parameters that `trainable` names and that matter.
 
     The others keep the released values.
     """
     model.requires_grad_(True)
+    scales = model.encoder.first_scales()
     for parameter in model.encoder.parameters():
-        parameter.requires_grad_(
-            trainable is Trainable.ALL or (trainable is Trainable.NORMS_AND_HEAD and parameter.dim() == 1)
-        )
-    if trainable in _LAST_SCALES:
-        for parameter in model.encoder.last_scales(_LAST_SCALES[trainable]):
-            parameter.requires_grad_(True)
+        if trainable in _FIRST_TRAINED:
+            is_named = scales.get(parameter, -1) >= _FIRST_TRAINED[trainable]
+        else:
+            is_named = trainable is Trainable.NORMS_AND_HEAD and parameter.dim() == 1 and parameter in scales
+        parameter.requires_grad_(is_named)
 
 
 def parameters(model: nn.Module) -> Arrays:

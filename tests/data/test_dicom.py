@@ -59,16 +59,32 @@ def test_the_files_own_window_is_used(tmp_path: Path) -> None:
     assert 100 < windowed.flat[15] < 155
 
 
+def test_a_window_that_the_image_does_not_fill_is_not_stretched(tmp_path: Path) -> None:
+    flat = np.where(RAMP < 2000, 1000, 1050).astype(np.uint16)
+    windowed = decoded(tmp_path, dicom(flat, WindowCenter=2048, WindowWidth=4096))
+    np.testing.assert_allclose(windowed, flat / 4095 * 255, atol=1.5)
+
+
 @pytest.mark.parametrize(
     "content",
     [
+        dicom(RAMP, PhotometricInterpretation="PALETTE COLOR"),
+        dicom(RAMP, RescaleSlope="1e308", RescaleIntercept="1e308"),
         dicom(np.stack([RAMP, RAMP]), NumberOfFrames=2),
         dicom(RAMP)[:-20],
         dicom(RAMP)[:200],
         dicom(RAMP, TransferSyntaxUID=JPEG2000Lossless, PixelData=encapsulate([b"no JPEG 2000"])),
         bytes(128) + b"DICM",
     ],
-    ids=["two frames", "pixels cut off", "header cut off", "damaged compression", "nothing in it"],
+    ids=[
+        "palette",
+        "no numbers",
+        "two frames",
+        "pixels cut off",
+        "header cut off",
+        "damaged compression",
+        "nothing in it",
+    ],
 )
 def test_what_can_not_be_shown_is_named(tmp_path: Path, content: bytes) -> None:
     with pytest.raises(DataError, match=r"image\.dcm"):

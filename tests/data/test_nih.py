@@ -86,6 +86,20 @@ def test_a_part_of_the_set_is_read(chest_xray14: Path) -> None:
     assert len(read_cohort(chest_xray14, "train")) == 2
 
 
+def test_ages_in_months_and_days_are_years(chest_xray14: Path) -> None:
+    table = chest_xray14 / "Data_Entry_2017_v2020.csv"
+    table.write_text(table.read_text().replace(",061Y,", ",030M,").replace(",75,61,", ",75,020D,"))
+    assert read_cohort(chest_xray14, "train").ages.tolist() == [0, 2, 150]
+
+
+def test_two_files_of_one_name_are_refused(chest_xray14: Path) -> None:
+    copy = chest_xray14 / "small" / "00000075_000.png"
+    copy.parent.mkdir()
+    shutil.copyfile(next(chest_xray14.rglob("00000075_000.png")), copy)
+    with pytest.raises(DataError, match=r"00000075_000\.png is both in"):
+        read_cohort(chest_xray14, "train")
+
+
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [

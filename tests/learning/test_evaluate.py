@@ -56,6 +56,12 @@ def test_figures_agree_with_their_definition_also_on_ties_and_repetitions(
             assert figure(scores, truth, times.astype(np.float64)) == expected
 
 
+def test_a_score_that_is_no_number_leaves_nothing_to_measure() -> None:
+    scores, truth = np.array([np.nan, 1, 2], np.float32), np.array([True, False, True])
+    assert area_under_roc(scores, truth) is None
+    assert average_precision(scores, truth) is None
+
+
 def test_masked_labels_do_not_count(model: ChestModel) -> None:
     data = blobs(20, images_each=1)
     result, scores = evaluate(model, data), predict(model, data)
@@ -92,7 +98,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     for seed in range(40):
         data = replace(blobs(60, images_each=1, seed=seed), mask=np.ones((60, 2), bool))
         found = bootstrap(area_under_roc, scores_of(data, 1.0, seed), data, resamples=100, seed=0)
-        interval = found.by_label[LABELS[0]]
+        interval = found.label(LABELS[0])
         covered += interval.low <= truth <= interval.high
     assert covered >= 33
 
@@ -111,10 +117,9 @@ def test_images_of_one_patient_count_as_one_observation() -> None:
     scores = scores_of(once, 1.0, 0)
     one = bootstrap(area_under_roc, scores, once, resamples=100, seed=3)
     five = bootstrap(area_under_roc, scores[rows], often, resamples=100, seed=3)
-    for left, right in zip(
-        [*one.by_label.values(), one.mean], [*five.by_label.values(), five.mean], strict=True
-    ):
-        assert left == pytest.approx(right)
+    for name in LABELS:
+        assert one.label(name) == pytest.approx(five.label(name))
+    assert one.mean(LABELS) == pytest.approx(five.mean(LABELS))
 
 
 def test_a_label_that_some_draws_lack_has_a_figure_but_no_interval() -> None:
@@ -124,8 +129,9 @@ def test_a_label_that_some_draws_lack_has_a_figure_but_no_interval() -> None:
     targets[3, 0] = 1
     data = replace(data, targets=targets)
     found = bootstrap(area_under_roc, scores_of(data, 0.5, 0), data, resamples=100, seed=0)
-    assert found.by_label[LABELS[0]].value is not None
-    assert found.by_label[LABELS[0]].low is None
-    assert found.by_label[LABELS[1]].low is not None
-    assert found.mean.value is not None
-    assert found.mean.low is None
+    assert found.label(LABELS[0]).value is not None
+    assert found.label(LABELS[0]).low is None
+    assert found.label(LABELS[1]).low is not None
+    assert found.mean(LABELS).value is not None
+    assert found.mean(LABELS).low is None
+    assert found.mean(LABELS[1:]) == found.label(LABELS[1])

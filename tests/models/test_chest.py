@@ -9,7 +9,6 @@ from torch import nn
 
 from fedchest.errors import ConfigError, StoreError, UnboundedLossError
 from fedchest.models.chest import ChestModel, ModelConfig, build_model
-from fedchest.models.encoders import build_encoder
 from fedchest.models.normalization import refuse_batch_coupling, replace_batch_norm
 from fedchest.models.parameters import Trainable, load_parameters, parameters, restrict, trained_parameters
 
@@ -108,16 +107,36 @@ def test_only_what_the_study_trains_gets_gradients(trainable: Trainable) -> None
     assert all(value.grad is None for name, value in model.named_parameters() if name not in trained)
 
 
-@pytest.mark.parametrize("name", ["xception-nano", "xception-tiny", "legacy_xception", "xception41"])
-@pytest.mark.parametrize("count", [1, 2])
-def test_the_last_scales_do_not_reach_the_maps_before(name: str, count: int) -> None:
-    encoder = build_encoder(name)
-    last = encoder.last_scales(count)
-    maps = encoder(images(1))
-    torch.stack([one.sum() for one in maps[:-count]]).sum().backward(retain_graph=True)
-    assert all(parameter.grad is None for parameter in last)
-    maps[-count].sum().backward()
-    assert any(parameter.grad is not None for parameter in last)
+@pytest.mark.parametrize(
+    "encoder",
+    ["xception-nano", "xception-tiny", "legacy_xception", "xception41p", "efficientnet_b0", "vgg11_bn"],
+)
+@pytest.mark.parametrize(("trainable", "frozen"), [(Trainable.LAST_TWO_SCALES, 1), (Trainable.LAST_SCALE, 2)])
+def test_the_last_scales_are_all_that_the_maps_before_do_not_need(
+    encoder: str, trainable: Trainable, frozen: int
+) -> None:
+    network = build_model(ModelConfig(LABELS, encoder=encoder, image_size=64, embedding=16), 0)
+    restrict(network, trainable)
+    trained = [parameter for parameter in network.encoder.parameters() if parameter.requires_grad]
+    network.requires_grad_(True)
+    maps = network.encoder(images(1, 64))
+    for one in maps[:frozen]:
+        one.sum().backward(retain_graph=True)
+    assert all(parameter.grad is None for parameter in trained)
+    for one in maps[frozen:]:
+        one.sum().backward(retain_graph=True)
+    assert trained or encoder == "vgg11_bn", "its last map is only pooled from the one before"
+    assert all(parameter.grad is not None for parameter in trained)
+
+
+@pytest.mark.parametrize("encoder", ["xception-nano", "efficientnet_b0"])
+def test_nothing_is_trained_that_no_logit_depends_on(encoder: str) -> None:
+    """It would receive noise and nothing else."""
+    network = small_model(encoder)
+    restrict(network, Trainable.ALL)
+    output = network(images(2))
+    (output.logits.sum() + output.prototype_logits.square().sum()).backward()
+    assert all(parameter.grad is not None for parameter in network.parameters() if parameter.requires_grad)
 
 
 def test_weights_make_the_round_trip() -> None:

@@ -5,6 +5,7 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
@@ -57,7 +58,8 @@ def write_phantom_cohort(
     Training patients have as many studies as CheXpert's, but at most `most_studies`, and labels as its labeller
     gives them; validation patients have one study each, read without doubt. Patients are dealt to the sites in
     turn, and each site has its own look. With `masks`, beside each image lies a 16-bit PNG, read by `read_masks`.
-    The same arguments give the same bytes. `progress` is called with (patients done, patients in all). Raises
+    From 1,000 patients on, other processes help, so a script that calls this needs the usual guard of its main
+    part. The same arguments give the same bytes. `progress` is called with (patients done, patients in all). Raises
     ConfigError for a setting out of range and DataError when the tree exists.
 
     Held by tests/data/test_writer.py::test_the_same_seed_gives_the_same_bytes.
@@ -119,7 +121,12 @@ def _in_parallel(
     # A fork of a process that has torch's threads can hang.
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(mp_context=context, initializer=_ignore_interrupts) as pool:
-        yield from zip(lasts, pool.map(write, parts), strict=True)
+        try:
+            yield from zip(lasts, pool.map(write, parts), strict=True)
+        except BrokenProcessPool:
+            raise DataError(
+                "A process that renders patients was killed, for lack of memory perhaps."
+            ) from None
 
 
 def _ignore_interrupts() -> None:
