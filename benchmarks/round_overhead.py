@@ -25,7 +25,7 @@ from fedchest.federation.sites import site_folder
 from fedchest.federation.trainer import LocalTrainer
 
 INSTITUTIONS, PATIENTS, SIZE = 4, 1600, 64
-STEPS = 30
+STEPS = 45
 ROUNDS = 3
 """Of which the first does not count: it also fills caches and loads code."""
 

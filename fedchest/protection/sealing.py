@@ -16,6 +16,7 @@ from cryptography.hazmat.primitives.hpke import AEAD, KDF, KEM, Suite
 
 from fedchest.errors import ConfigError
 from fedchest.protection.context import UpdateContext
+from fedchest.protection.memory import prefer_huge_pages
 from fedchest.refusals import Reason, Refused
 
 SALT_BYTES = 32
@@ -96,6 +97,7 @@ def _encrypt_behind(header: bytes, plaintext: bytes, key: bytes) -> bytes:
     # Encrypting into the stream's own buffer spares a copy, which would cost more than the encryption.
     stream = io.BytesIO(bytes(len(header) + len(plaintext) + _TAG_BYTES))
     with stream.getbuffer() as buffer:
+        prefer_huge_pages(buffer)
         buffer[: len(header)] = header
         AESGCM(key).encrypt_into(_NONCE, plaintext, header, buffer[len(header) :])
     return stream.getvalue()
