@@ -12,7 +12,8 @@ from fedchest.data.dataset import load_dataset
 from fedchest.federation.directory import SEALING_KEY, SITE, SiteDocument, read_document
 from fedchest.federation.engines.in_process import InProcessGrid
 from fedchest.federation.layout import update_layout
-from fedchest.learning.gradients import DpEngine
+from fedchest.learning import dp
+from fedchest.learning.gradients import PATIENT_GRADIENTS, DpEngine
 from fedchest.learning.objectives import objective_named
 from fedchest.learning.plain import train_plainly
 from fedchest.ledger.records import Phase
@@ -155,18 +156,30 @@ def test_order_of_arrival_does_not_matter(make_federation, monkeypatch, tmp_path
     assert first.ledger.global_model() != first.state().base_model
 
 
-def test_both_dp_engines_train_the_same_model(make_federation, tmp_path):
+def test_both_dp_engines_train_the_same_model(make_federation, tmp_path, monkeypatch):
     """With the same noise and draws, whoever clips the gradients, the round's update is the same but for rounding."""
-    updates = []
+    used, updates = [], []
+
+    def recorded(engine):
+        def watch(model):
+            used.append(engine)
+            return PATIENT_GRADIENTS[engine](model)
+
+        return watch
+
+    monkeypatch.setattr(dp, "PATIENT_GRADIENTS", {engine: recorded(engine) for engine in DpEngine})
     for engine in DpEngine:
         privacy = {"dp": True, "reproducible_noise": True, "dp_engine": engine}
         federation = make_federation(privacy=privacy, run={"out": tmp_path / engine})
         federation.run()
         assert federation.state().phase is Phase.FINALIZED
+        assert set(used) == {engine}
+        used.clear()
         base, final = (
             parse_model(federation.directory.artifacts.get(digest))
             for digest in (federation.state().base_model, federation.ledger.global_model())
         )
         updates.append(np.concatenate([(final[name] - base[name]).ravel() for name in base]))
     one, other = updates
-    assert 0 < np.linalg.norm(one - other) < 1e-3 * np.linalg.norm(one)
+    assert np.linalg.norm(one) > 0
+    assert np.linalg.norm(one - other) < 1e-3 * np.linalg.norm(one)
