@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from fedchest.errors import UnboundedLossError
+from fedchest.learning.convolutions import weight_gradient, weight_gradients_by_row
 from fedchest.learning.owners import Owners
 from fedchest.models.normalization import GroupNorm
 
@@ -166,10 +167,10 @@ def _convolution(passed: Passed, owners: Owners) -> list[Share]:
     if not layer.weight.requires_grad:
         return shares
     if layer.groups > 1:
-        return [*shares, _kept(layer.weight, owners.sum(_grouped(layer, inputs, gradients)))]
+        return [*shares, _kept(layer.weight, owners.sum(weight_gradients_by_row(layer, inputs, gradients)))]
 
     def recomputed(scales: Tensor) -> Tensor:
-        return _weight_gradient(
+        return weight_gradient(
             layer, inputs, gradients * owners.spread(scales)[:, None, None, None], layer.groups
         )
 
@@ -308,36 +309,3 @@ def _columns(layer: nn.Conv2d, inputs: Tensor) -> Tensor:
         return inputs[:, :, ::rows, ::columns].flatten(2)
     assert not isinstance(layer.padding, str)
     return nn.functional.unfold(inputs, layer.kernel_size, layer.dilation, layer.padding, layer.stride)
-
-
-def _grouped(layer: nn.Conv2d, inputs: Tensor, gradients: Tensor) -> Tensor:
-    """Fold the rows into the groups: a convolution of N times G groups has N gradients, float32[N,O,I/G,k,k]."""
-    rows = len(inputs)
-    folded = _weight_gradient(
-        layer,
-        inputs.reshape(1, -1, *inputs.shape[2:]),
-        gradients.reshape(1, -1, *gradients.shape[2:]),
-        layer.groups * rows,
-        rows,
-    )
-    return folded.view(rows, *layer.weight.shape)
-
-
-def _weight_gradient(
-    layer: nn.Conv2d, inputs: Tensor, gradients: Tensor, groups: int, copies: int = 1
-) -> Tensor:
-    weight = layer.weight.detach()
-    result: Tensor = torch.ops.aten.convolution_backward(
-        gradients,
-        inputs,
-        weight if copies == 1 else weight.repeat(copies, 1, 1, 1),
-        None,
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        False,
-        [0, 0],
-        groups,
-        [False, True, False],
-    )[1]
-    return result

@@ -13,6 +13,7 @@ from opacus.grad_sample import GradSampleHooks, compute_group_norm_grad_sample, 
 from opacus.grad_sample.conv import compute_conv_grad_sample
 from torch import Tensor, nn
 
+from fedchest.learning.convolutions import weight_gradients_by_row
 from fedchest.learning.owners import Owners
 from fedchest.models.normalization import GroupNorm
 
@@ -75,7 +76,7 @@ def _convolution_gradients(
     if _is_pointwise(layer):
         gradients[layer.weight] = _pointwise(layer, inputs, backprops)
     elif _is_depthwise(layer):
-        gradients[layer.weight] = _depthwise(layer, inputs, backprops)
+        gradients[layer.weight] = weight_gradients_by_row(layer, inputs, backprops)
     else:
         # Opacus unfolds by the strides of a contiguous tensor, whatever the strides are.
         sampled: dict[Tensor, Tensor] = compute_conv_grad_sample(
@@ -97,25 +98,6 @@ def _pointwise(layer: nn.Conv2d, inputs: Tensor, backprops: Tensor) -> Tensor:
     rows, columns = layer.stride
     seen = inputs[:, :, ::rows, ::columns].flatten(2)
     return torch.bmm(backprops.flatten(2), seen.transpose(1, 2)).view(-1, *layer.weight.shape)
-
-
-def _depthwise(layer: nn.Conv2d, inputs: Tensor, backprops: Tensor) -> Tensor:
-    """Fold the rows into the channels: a depthwise convolution of N times C channels has N gradients."""
-    rows, channels = inputs.shape[:2]
-    _, gradients, _ = torch.ops.aten.convolution_backward(
-        backprops.reshape(1, rows * channels, *backprops.shape[2:]),
-        inputs.reshape(1, rows * channels, *inputs.shape[2:]),
-        layer.weight.detach().repeat(rows, 1, 1, 1),
-        None,
-        layer.stride,
-        layer.padding,
-        layer.dilation,
-        False,
-        [0, 0],
-        rows * channels,
-        [False, True, False],
-    )
-    return gradients.view(rows, *layer.weight.shape)  # type: ignore[no-any-return]
 
 
 register_grad_sampler(nn.Conv2d)(_convolution_gradients)
