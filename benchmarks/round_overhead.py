@@ -78,10 +78,11 @@ def _plain_client() -> ClientApp:
     @app.train()
     def train(message: Message, context: Context) -> Message:
         folder = site_folder(context.node_config)
-        trainer = LocalTrainer(read_document(folder / SITE, SiteDocument), read_study(folder / STUDY), folder)
+        study = read_study(folder / STUDY)
+        trainer = LocalTrainer(read_document(folder / SITE, SiteDocument), study, folder)
         received = message.content.array_records["arrays"]
         values = {name: array.numpy() for name, array in received.items()}
-        trained = values | trainer.train(values, 1, "plain")
+        trained = values | trainer.train(values, study.stage(0), 1, "plain")
         content = RecordDict({"arrays": _arrays(trained), "metrics": MetricRecord({"num-examples": 1})})
         return Message(content, reply_to=message)
 

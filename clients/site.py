@@ -117,7 +117,9 @@ class Site:
         me = self._me()
         encoded = self._outbox.update(state.base_model)
         if encoded is None:
-            update = self._trainer.update(parse_model(message.model), state.number, me)
+            update = self._trainer.update(
+                parse_model(message.model), state.number, self._ledger.finalized_before(state.number), me
+            )
             encoded = Codec(self._study.norm_bound).encode(update)
             self._outbox.store_update(state.base_model, encoded)
         submission = self._seal(state, encoded, me)

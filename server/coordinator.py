@@ -127,7 +127,7 @@ class Coordinator:
         `replies` holds by institution number what came; a member that is absent from it did not reply.
         """
         base = parse_model(self.artifacts.get(state.base_model))
-        layout = update_layout(self.study)
+        layout = update_layout(self.study, self.ledger.finalized_before(state.number))
         members = self.members(state)
         received = {
             member.id: self._receive(state, member, replies.get(member.id, Reason.NO_REPLY), layout)
@@ -183,8 +183,7 @@ class Coordinator:
         self._progress.report("measured", finalized_rounds=finalized, mean_auroc=figures.mean_auroc)
 
     def _finalized_rounds(self) -> int:
-        rounds = range(1, self.ledger.current_round() + 1)
-        return sum(self.ledger.round(number).phase is Phase.FINALIZED for number in rounds)
+        return self.ledger.finalized_before(self.ledger.current_round() + 1)
 
     def _receive(
         self, state: RoundState, member: Institution, reply: UpdateReply | Reason, layout: Layout

@@ -220,7 +220,7 @@ def forge(message: Message, context: Context) -> Forgery:
     wallet = Wallet.load(folder / WALLET)
     ledger = LedgerClient(connection.rpc_url, connection.contract, wallet=wallet)
     study = read_study(folder / STUDY)
-    layout = update_layout(study)
+    layout = update_layout(study, ledger.finalized_before(request.round))
     me = ledger.institution(ledger.institution_id(wallet.address))
     expected = expectation(study, ledger, ledger.round(request.round), me, layout)
     plaintext = Codec(study.norm_bound).encode({name: np.zeros(shape) for name, shape in layout})

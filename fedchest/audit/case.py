@@ -71,10 +71,9 @@ class Case:
                 return read_study(path)
         raise NotChecked("no study.json is the study whose hash is on chain")
 
-    @cached_property
-    def layout(self) -> Layout:
-        """Names and shapes of the study's updates."""
-        return update_layout(self.study)
+    def layout(self, state: RoundState) -> Layout:
+        """Names and shapes of the updates of a round."""
+        return update_layout(self.study, self.ledger.finalized_before(state.number))
 
     @cached_property
     def key(self) -> X25519PrivateKey:

@@ -19,8 +19,11 @@ def local_only_auroc(
     evaluation = PublicEvaluation.open(directory.coordinator)
 
     def measure(folder: Path, institution: Institution) -> float | None:
-        document = read_document(folder / SITE, SiteDocument)
-        model = LocalTrainer(document, read_study(folder / STUDY), folder).train_alone(base, institution)
+        study = read_study(folder / STUDY)
+        trainer = LocalTrainer(read_document(folder / SITE, SiteDocument), study, folder)
+        model = base
+        for finalized in range(study.rounds):
+            model = trainer.train_alone(model, institution.weight_class, finalized)
         return evaluation.measure(model).mean_auroc
 
     with ThreadPoolExecutor(max_workers=workers) as pool:

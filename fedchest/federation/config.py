@@ -2,14 +2,17 @@
 
 import tomllib
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fedchest.data.labels import COMPETITION, DEFAULT_POLICIES, OBSERVATIONS, UncertaintyPolicy
 from fedchest.data.partition import PartitionScheme
 from fedchest.errors import ConfigError
+from fedchest.federation.study import Stage
 from fedchest.learning.gradients import DpEngine
 from fedchest.learning.optimisation import Optimisation
 from fedchest.models.parameters import Trainable
@@ -91,16 +94,32 @@ class ModelSettings(_Section):
         return f"{origin}, pretrained without DP for {self.pretrain_steps} steps on {images}"
 
 
+class FineTuning(StrEnum):
+    """What a study trains, and in which order (Davila et al. 2024, section 3)."""
+
+    ALL = "all"
+    LAST_TWO_SCALES = "last-two-scales"
+    LAST_SCALE = "last-scale"
+    NORMS_AND_HEAD = "norms-and-head"
+    HEAD = "head"
+    GRADUAL = "gradual"  # from the head down to the first layer, a part of the rounds each
+
+
+_GRADUALLY = (Trainable.HEAD, Trainable.LAST_SCALE, Trainable.LAST_TWO_SCALES, Trainable.ALL)
+
+
 class TrainingSettings(_Section):
     """Local training; the same at every institution."""
 
-    rounds: int = Field(5, ge=1, description="rounds of the federation")
+    rounds: int = Field(5, ge=1, description="rounds of the federation, those of pretraining included")
+    pretraining: str = Field("", description="loss of the first rounds, which may do without labels")
+    pretraining_rounds: int = Field(0, ge=0, description="how many of the rounds use that loss")
     steps: int = Field(20, ge=1, description="local optimiser steps a round")
     batch: int = Field(32, ge=1, description="images a step with DP off")
     optimizer: Literal["sgd", "adam"] = Field("adam", description="local optimiser, reset each round")
     learning_rate: float = Field(1e-3, gt=0, description="local learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum, or Adam's first moment")
-    trainable: Trainable = Field(Trainable.ALL, description="which parameters are trained")
+    trainable: FineTuning = Field(FineTuning.ALL, description="which parameters are trained")
     objective: str = Field(
         "bce+prototypes", description="loss by name; with dp on, one that bounds a patient"
     )
@@ -108,6 +127,35 @@ class TrainingSettings(_Section):
     def optimisation(self) -> Optimisation:
         """The local optimiser's settings as the learner takes them."""
         return Optimisation(self.optimizer, self.learning_rate, self.momentum)
+
+    def stages(self) -> tuple[Stage, ...]:
+        """The rounds in order: pretraining, if any, then the objective with each part that is to be trained."""
+        parts = _GRADUALLY if self.trainable is FineTuning.GRADUAL else (Trainable(self.trainable),)
+        rounds = np.array_split(np.arange(self.rounds - self.pretraining_rounds), len(parts))
+        probed = parts == (Trainable.HEAD,)  # a linear probe reads what pretraining taught the encoder
+        planned = [
+            (self.pretraining_rounds, self.pretraining, Trainable.ALL if probed else parts[-1]),
+            *((len(own), self.objective, part) for own, part in zip(rounds, parts, strict=True)),
+        ]
+        return tuple(
+            Stage(rounds=count, objective=objective, trainable=part)
+            for count, objective, part in planned
+            if count
+        )
+
+    @model_validator(mode="after")
+    def _pretraining_is_a_part(self) -> "TrainingSettings":
+        if self.pretraining_rounds >= self.rounds:
+            raise ValueError(
+                f"training.pretraining_rounds = {self.pretraining_rounds}: allowed is less than training.rounds"
+                f" = {self.rounds}"
+            )
+        if bool(self.pretraining) != bool(self.pretraining_rounds):
+            raise ValueError(
+                f"training.pretraining = {self.pretraining!r} and training.pretraining_rounds ="
+                f" {self.pretraining_rounds}: allowed is both or neither"
+            )
+        return self
 
 
 class PrivacySettings(_Section):

@@ -77,7 +77,7 @@ def pretrain(
             model,
             data,
             PRETRAINING,
-            objective_named(study.objective, private=False),
+            objective_named(study.stages[-1].objective, private=False),
             steps=settings.pretrain_steps,
             batch=PRETRAINING_BATCH,
             random=Randomness.derived(seed.to_bytes(8, "big"), "pretraining"),

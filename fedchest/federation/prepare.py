@@ -3,20 +3,15 @@
 import hashlib
 import secrets
 import shutil
-from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-
-from fedchest.accounting.prv import noise_multiplier_for
-from fedchest.data.cache import cached_images
 from fedchest.data.cohort import Cohort, distinct_patients, refuse_shared_patients
-from fedchest.data.partition import partition_patients
 from fedchest.data.phantom.writer import RENDERED_FILE
-from fedchest.data.reader import cohort_folder, has_split, read_cohort
+from fedchest.data.reader import cohort_folder
 from fedchest.errors import ConfigError, KeyFileError
+from fedchest.federation.cohorts import cache_folder, decode_all, divide, public_set, split
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import (
     COORDINATOR,
@@ -32,12 +27,13 @@ from fedchest.federation.directory import (
 from fedchest.federation.initial import InitialModel, make_initial_model
 from fedchest.federation.progress import ProgressLog
 from fedchest.federation.provenance import write_provenance
-from fedchest.federation.study import Study, StudyPrivacy, weight_class_of
+from fedchest.federation.rules import study_of
+from fedchest.federation.study import Study, weight_class_of
 from fedchest.files import write_atomically
 from fedchest.learning.objectives import objective_named
 from fedchest.ledger.wallet import Wallet
-from fedchest.models.chest import ModelConfig, build_model
-from fedchest.protection.keys import create_sealing_key, encode_public_key, write_secret
+from fedchest.models.chest import build_model
+from fedchest.protection.keys import create_sealing_key, write_secret
 
 EPSILON_FOLDER = ".fedchest-epsilon"
 SIMULATION_SECRET = "simulation.secret"
@@ -79,17 +75,18 @@ def prepare(settings: Settings, root: Path) -> PreparedRun:
 
 
 def _prepare(settings: Settings, directory: RunDirectory) -> PreparedRun:
-    objective_named(settings.training.objective, private=settings.privacy.dp)
-    cohorts = _divide(settings)
+    for stage in settings.training.stages():
+        objective_named(stage.objective, private=settings.privacy.dp)
+    cohorts = divide(settings)
     keys = [create_sealing_key(folder / SEALING_KEY) for folder in (directory.coordinator, directory.auditor)]
-    study = _study(settings, *keys)
+    study = study_of(settings, *keys)
     build_model(study.model, seed=settings.run.seed)
-    parts = [_split(settings, cohort) for cohort in cohorts]
-    public = _public_set(settings)
+    parts = [split(settings, cohort) for cohort in cohorts]
+    public = public_set(settings)
     if public is not None:
         for cohort in cohorts:
             refuse_shared_patients(cohort, public)
-    _decode(
+    decode_all(
         settings, directory, [cohort for pair in (*parts, (public,)) for cohort in pair if cohort is not None]
     )
     log = ProgressLog(directory.coordinator)
@@ -116,82 +113,11 @@ def _prepare(settings: Settings, directory: RunDirectory) -> PreparedRun:
     return PreparedRun(directory, study, initial, sizes)
 
 
-def _divide(settings: Settings) -> tuple[Cohort, ...]:
-    cohort = read_cohort(settings.data.data, "train", views=settings.data.views)
-    partition = settings.partition
-    return partition_patients(
-        cohort, partition.institutions, partition.partition, alpha=partition.alpha, seed=settings.run.seed
-    )
-
-
-def _public_set(settings: Settings) -> Cohort | None:
-    """The tree's validation split, on which the coordinator measures; None where the tree has none."""
-    if not has_split(settings.data.data, "valid"):
-        return None
-    return read_cohort(settings.data.data, "valid", views=settings.data.views)
-
-
-def _decode(settings: Settings, directory: RunDirectory, cohorts: Sequence[Cohort]) -> None:
-    """Decode every image now: one that can't be read stops the run here, by name, and not in a round."""
-    log = ProgressLog(directory.coordinator)
-    done, total = 0, sum(map(len, cohorts))
-    for cohort in cohorts:
-        cached_images(cohort, settings.data.image_size, _cache(settings, directory))
-        done += len(cohort)
-        log.report("decoded", done=done, total=total)
-
-
-def _cache(settings: Settings, directory: RunDirectory) -> Path:
-    return settings.data.cache or directory.cache
-
-
-def _study(settings: Settings, coordinator: X25519PrivateKey, auditor: X25519PrivateKey) -> Study:
-    training = settings.training
-    return Study(
-        name="fedchest",
-        labels=settings.data.label_names(),
-        uncertainty=settings.data.policies(),
-        views=settings.data.views,
-        model=ModelConfig(
-            label_names=settings.data.label_names(),
-            encoder=settings.model.encoder,
-            image_size=settings.data.image_size,
-        ),
-        trainable=training.trainable,
-        objective=training.objective,
-        optimisation=training.optimisation(),
-        rounds=training.rounds,
-        steps=training.steps,
-        batch=training.batch,
-        privacy=_privacy(settings),
-        norm_bound=settings.protection.norm_bound,
-        patients_per_weight_unit=settings.protection.patients_per_weight_unit,
-        coordinator_key=encode_public_key(coordinator.public_key()),
-        auditor_key=encode_public_key(auditor.public_key()),
-    )
-
-
-def _privacy(settings: Settings) -> StudyPrivacy | None:
-    privacy = settings.privacy
-    if not privacy.dp:
-        return None
-    steps = (settings.training.rounds + privacy.spare_rounds) * settings.training.steps
-    return StudyPrivacy(
-        epsilon=privacy.epsilon,
-        delta=privacy.delta,
-        sampling_rate=privacy.sampling_rate,
-        noise_multiplier=noise_multiplier_for(privacy.epsilon, privacy.delta, privacy.sampling_rate, steps),
-        clipping_norm=privacy.clipping_norm,
-        images_per_patient=privacy.images_per_patient,
-        engine=privacy.dp_engine,
-    )
-
-
 def _lay_out_coordinator(settings: Settings, directory: RunDirectory, *, has_public_set: bool) -> None:
     Wallet.create(directory.coordinator / WALLET)
     document = CoordinatorDocument(
         evaluation_data=settings.data.data if has_public_set else None,
-        cache=_cache(settings, directory),
+        cache=cache_folder(settings, directory),
         artifacts=directory.artifacts.directory,
         reply_seconds=max(settings.chain.submission_seconds, settings.chain.attestation_seconds),
     )
@@ -213,7 +139,7 @@ def _lay_out_institution(
         data=settings.data.data,
         patients=distinct_patients(training),
         validation_patients=() if validation is None else distinct_patients(validation),
-        cache=_cache(settings, directory),
+        cache=cache_folder(settings, directory),
         epsilon_ledger=_epsilon_folder(settings),
         epsilon_budget=settings.privacy.budget or settings.privacy.epsilon,
         artifacts=directory.artifacts.directory,
@@ -221,21 +147,6 @@ def _lay_out_institution(
         randomness_label=f"{randomness.run}|institution {index}",
     )
     write_document(folder / SITE, document)
-
-
-def _split(settings: Settings, cohort: Cohort) -> tuple[Cohort, Cohort | None]:
-    """(training, validation): each patient's side follows from that patient's name alone, so none moves another."""
-    patients = distinct_patients(cohort)
-    kept = [patient for patient in patients if _draw(settings, patient) < settings.partition.local_validation]
-    if not kept or len(kept) == len(patients):
-        return cohort, None
-    return cohort.select_patients([p for p in patients if p not in set(kept)]), cohort.select_patients(kept)
-
-
-def _draw(settings: Settings, patient: str) -> float:
-    """A number in [0, 1) that is as good as random but fixed for the seed and the patient."""
-    digest = hashlib.sha256(f"local validation {settings.run.seed} {patient}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def _epsilon_folder(settings: Settings) -> Path:

@@ -28,6 +28,16 @@ class StudyPrivacy(BaseModel):
     engine: DpEngine
 
 
+class Stage(BaseModel):
+    """A stretch of rounds with one objective and one choice of what is trained."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rounds: int = Field(ge=1)
+    objective: str
+    trainable: Trainable
+
+
 class Study(BaseModel):
     """One training under fixed rules. Its canonical JSON is hashed, and the hash is on chain and in every folder."""
 
@@ -38,10 +48,8 @@ class Study(BaseModel):
     uncertainty: dict[str, UncertaintyPolicy]
     views: Literal["frontal", "lateral", "all"]
     model: ModelConfig
-    trainable: Trainable
-    objective: str
+    stages: tuple[Stage, ...] = Field(min_length=1)
     optimisation: Optimisation
-    rounds: int = Field(ge=1)
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
     privacy: StudyPrivacy | None
@@ -49,6 +57,22 @@ class Study(BaseModel):
     patients_per_weight_unit: int = Field(ge=1)
     coordinator_key: str
     auditor_key: str
+
+    @property
+    def rounds(self) -> int:
+        """The rounds that the study is to finalize."""
+        return sum(stage.rounds for stage in self.stages)
+
+    def stage(self, finalized: int) -> Stage:
+        """The stage of a round that starts from the `finalized`-th finalized model; after the last, the last goes on.
+
+        It follows from the base model, not from the round's number, so that a void round is repeated as it was.
+        """
+        for stage in self.stages:
+            if finalized < stage.rounds:
+                return stage
+            finalized -= stage.rounds
+        return self.stages[-1]
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces, UTF-8."""

@@ -10,7 +10,7 @@ from fedchest.data.dataset import ChestDataset
 from fedchest.errors import BudgetError
 from fedchest.federation.directory import SiteDocument
 from fedchest.federation.progress import ProgressLog
-from fedchest.federation.study import Study
+from fedchest.federation.study import Stage, Study
 from fedchest.federation.study_data import study_data
 from fedchest.files import OWNER_ONLY, append_durably
 from fedchest.learning.dp import DpConstants, train_privately
@@ -34,43 +34,42 @@ class LocalTrainer:
         self._folder = folder
         self._progress = ProgressLog(folder)
 
-    def update(self, base: Arrays, round_number: int, institution: Institution) -> Arrays:
+    def update(self, base: Arrays, round_number: int, finalized: int, institution: Institution) -> Arrays:
         """`local - global` of the trained parameters, float32, after this round's steps from `base`.
 
-        The round's epsilon is reserved and flushed before the first step. Raises Refused(BUDGET_EXHAUSTED) when
-        the budget does not cover the round, Refused(BUDGET_STATE) when the ledger is missing or outdated.
+        `base` is the study's `finalized`-th finalized model, which decides the stage. The round's epsilon is reserved
+        and flushed before the first step. Raises Refused(BUDGET_EXHAUSTED) when the budget does not cover the round,
+        Refused(BUDGET_STATE) when the ledger is missing or outdated.
         """
         dp = self._study.dp_constants(institution.weight_class)
         label = f"round {round_number}"
         if dp is not None:
             self._reserve(dp, label, institution)
-        trained = self.train(base, institution.weight_class, label)
+        trained = self.train(base, self._study.stage(finalized), institution.weight_class, label)
         return {name: after - base[name] for name, after in trained.items()}
 
-    def train_alone(self, base: Arrays, institution: Institution) -> Arrays:
-        """The model that this hospital gets without the others, by the same number of the same steps.
+    def train_alone(self, base: Arrays, weight_class: int, finalized: int) -> Arrays:
+        """The whole model after one more round of this hospital without others, from its `finalized`-th own model.
 
-        A research baseline: it charges the patients as a study would, above the study's own budget.
+        It charges the patients as a study's round would, above the study's own budget. Raises BudgetError.
         """
-        values = dict(base)
-        dp = self._study.dp_constants(institution.weight_class)
-        for number in range(1, self._study.rounds + 1):
-            label = f"local-only round {number}"
-            if dp is not None:
-                charge = Charge(dp.noise_multiplier, dp.sampling_rate, dp.steps)
-                with self._ledger() as ledger:
-                    ledger.reserve(charge, label)
-            values |= self.train(values, institution.weight_class, label)
-        return values
+        label = f"local-only round {finalized + 1}"
+        dp = self._study.dp_constants(weight_class)
+        if dp is not None:
+            with self._ledger() as ledger:
+                ledger.reserve(Charge(dp.noise_multiplier, dp.sampling_rate, dp.steps), label)
+        return base | self.train(base, self._study.stage(finalized), weight_class, label)
 
-    def train(self, values: Arrays, weight_class: int, label: str) -> Arrays:
+    def train(self, values: Arrays, stage: Stage, weight_class: int, label: str) -> Arrays:
         """The trained parameters after one round's steps from `values`; the caller has reserved their epsilon.
 
         `label` names the stream of simulated randomness: the same label repeats the same draws and noise.
         """
         model = self._model(values)
+        restrict(model, stage.trainable)
         data = self._dataset(self._document.patients)
-        self._run_steps(model, data, self._study.dp_constants(weight_class), self._randomness(label), label)
+        dp = self._study.dp_constants(weight_class)
+        self._run_steps(model, data, stage, dp, self._randomness(label), label)
         return trained_parameters(model)
 
     def epsilon_spent(self, institution: Institution) -> int:
@@ -123,7 +122,6 @@ class LocalTrainer:
     def _model(self, values: Arrays) -> ChestModel:
         model = build_model(self._study.model, seed=0)
         load_parameters(model, values)
-        restrict(model, self._study.trainable)
         return model
 
     def _dataset(self, patients: tuple[str, ...]) -> ChestDataset:
@@ -134,6 +132,7 @@ class LocalTrainer:
         self,
         model: ChestModel,
         data: ChestDataset,
+        stage: Stage,
         dp: DpConstants | None,
         random: Randomness,
         label: str,
@@ -142,7 +141,7 @@ class LocalTrainer:
             self._progress.report("step", label=label, step=step, steps=self._study.steps)
 
         study = self._study
-        objective = objective_named(study.objective, private=dp is not None)
+        objective = objective_named(stage.objective, private=dp is not None)
         if dp is not None and study.privacy is not None:
             engine = study.privacy.engine
             train_privately(

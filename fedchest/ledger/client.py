@@ -167,6 +167,10 @@ class LedgerClient:
         phase, *fields = self._view("round", number)
         return RoundState(number, Phase(phase), *fields)
 
+    def finalized_before(self, number: int) -> int:
+        """How many of the rounds below `number` were finalized: what a round starts from is that many steps old."""
+        return sum(self.round(earlier).phase is Phase.FINALIZED for earlier in range(1, number))
+
     def institution_id(self, wallet: str) -> int:
         """The id registered for an address. Raises LedgerRefusal (UnknownInstitution)."""
         return int(self._view("idOf", wallet))

@@ -45,13 +45,13 @@ def trained_by_hand(federation: SmallFederation) -> dict[str, np.ndarray]:
     )
     model = build_model(study.model, seed=0)
     load_parameters(model, model_of(federation, federation.state().base_model))
-    restrict(model, study.trainable)
+    restrict(model, study.stage(0).trainable)
     assert site.randomness_secret is not None
     train_plainly(
         model,
         data,
         study.optimisation,
-        objective_named(study.objective, private=False),
+        objective_named(study.stage(0).objective, private=False),
         steps=study.steps,
         batch=study.batch,
         random=Randomness.derived(site.randomness_secret.read_bytes(), f"{site.randomness_label}|round 1"),
@@ -85,7 +85,7 @@ def opened_updates(federation: SmallFederation, key_holder: str) -> dict[int, En
     """Every accepted update of round 1, opened with the coordinator's or the auditor's key."""
     state, ledger = federation.state(), federation.ledger
     key = load_sealing_key(federation.directory.root / key_holder / SEALING_KEY)
-    codec, layout = Codec(federation.study.norm_bound), update_layout(federation.study)
+    codec, layout = Codec(federation.study.norm_bound), update_layout(federation.study, 0)
     updates = {}
     for member in ledger.accepted(state.number):
         submission = ledger.submission(state.number, member)
@@ -123,7 +123,7 @@ def test_several_hospitals_equal_the_exact_weighted_mean(make_federation):
         for digest in (federation.state().base_model, federation.ledger.global_model())
     )
     start = 0
-    for name, shape in update_layout(federation.study):
+    for name, shape in update_layout(federation.study, 0):
         size = int(np.prod(shape))
         expected = base[name].astype(np.float64) + np.array(mean[start : start + size]).reshape(shape)
         assert np.array_equal(final.pop(name), expected.astype(np.float32)), name

@@ -94,7 +94,7 @@ def _check(case: Case, state: RoundState, entry: RecordEntry, submission: Submis
         manifest=_received(case, state, entry, entry.manifest, "the manifest"),
         num_examples=entry.num_examples if entry.num_examples is not None else 0,
     )
-    expected = expectation(case.study, case.ledger, state, member, case.layout)
+    expected = expectation(case.study, case.ledger, state, member, case.layout(state))
     return accepted_update(reply, submission, member, expected, case.key)
 
 

@@ -1,0 +1,59 @@
+"""Whose images a run uses: the hospitals' parts, each one's own validation patients, and the public set."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedchest.data.cache import cached_images
+from fedchest.data.cohort import Cohort, distinct_patients
+from fedchest.data.partition import partition_patients
+from fedchest.data.reader import has_split, read_cohort
+from fedchest.federation.config import Settings
+from fedchest.federation.directory import RunDirectory
+from fedchest.federation.progress import ProgressLog
+
+
+def divide(settings: Settings) -> tuple[Cohort, ...]:
+    """The training patients, one part a hospital. Raises DataError and ConfigError."""
+    cohort = read_cohort(settings.data.data, "train", views=settings.data.views)
+    partition = settings.partition
+    return partition_patients(
+        cohort, partition.institutions, partition.partition, alpha=partition.alpha, seed=settings.run.seed
+    )
+
+
+def public_set(settings: Settings) -> Cohort | None:
+    """The tree's validation split, on which the coordinator measures; None where the tree has none."""
+    if not has_split(settings.data.data, "valid"):
+        return None
+    return read_cohort(settings.data.data, "valid", views=settings.data.views)
+
+
+def split(settings: Settings, cohort: Cohort) -> tuple[Cohort, Cohort | None]:
+    """(training, validation): each patient's side follows from that patient's name alone, so none moves another."""
+    patients = distinct_patients(cohort)
+    kept = [patient for patient in patients if _draw(settings, patient) < settings.partition.local_validation]
+    if not kept or len(kept) == len(patients):
+        return cohort, None
+    return cohort.select_patients([p for p in patients if p not in set(kept)]), cohort.select_patients(kept)
+
+
+def _draw(settings: Settings, patient: str) -> float:
+    """A number in [0, 1) that is as good as random but fixed for the seed and the patient."""
+    digest = hashlib.sha256(f"local validation {settings.run.seed} {patient}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def decode_all(settings: Settings, directory: RunDirectory, cohorts: Sequence[Cohort]) -> None:
+    """Decode every image now: one that can't be read stops the run here, by name, and not in a round."""
+    log = ProgressLog(directory.coordinator)
+    done, total = 0, sum(map(len, cohorts))
+    for cohort in cohorts:
+        cached_images(cohort, settings.data.image_size, cache_folder(settings, directory))
+        done += len(cohort)
+        log.report("decoded", done=done, total=total)
+
+
+def cache_folder(settings: Settings, directory: RunDirectory) -> Path:
+    """Where the run keeps decoded images."""
+    return settings.data.cache or directory.cache
