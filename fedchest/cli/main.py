@@ -8,6 +8,7 @@ from fedchest.cli.audit import audit
 from fedchest.cli.data import data
 from fedchest.cli.evaluate import evaluate, predict
 from fedchest.cli.simulate import demo, simulate
+from fedchest.cli.train import pretrain, train
 from fedchest.errors import FedChestError
 
 FAULT, INTERRUPTED = 2, 130
@@ -19,7 +20,7 @@ def fedchest() -> None:
     """Federated, differentially private chest-radiograph classification with an on-chain audit trail."""
 
 
-for command in (simulate, demo, evaluate, predict, data, audit):
+for command in (simulate, demo, train, pretrain, evaluate, predict, data, audit):
     fedchest.add_command(command)
 
 
@@ -35,7 +36,7 @@ def main() -> None:
         status = FAULT
     except (KeyboardInterrupt, click.Abort):
         click.echo(
-            "fedchest: interrupted; a run keeps its finished rounds (fedchest simulate --resume RUN).",
+            "fedchest: interrupted; a run keeps its finished rounds (--resume RUN goes on with it).",
             err=True,
         )
         status = INTERRUPTED

@@ -1,6 +1,7 @@
 """Every setting as a command-line option, made from the one typed tree so that none can be missing."""
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import click
@@ -13,14 +14,25 @@ from fedchest.federation.config import Settings
 
 Command = Callable[..., Any]
 
+ConfigOption = click.option(
+    "--config", "file", type=click.Path(path_type=Path), help="read settings from this TOML file"
+)
+ResumeOption = click.option(
+    "--resume", "resumed", type=click.Path(path_type=Path), help="go on with this run directory"
+)
 JsonOption = click.option("--json", "as_json", is_flag=True, help="print the results as JSON")
 
 
-def settings_options(command: Command) -> Command:
-    """Add one option a setting to `command`; those not given arrive as None."""
-    for section, name, field in reversed(_fields()):
-        command = _option(section, name, field)(command)
-    return command
+def settings_options(*sections: str) -> Callable[[Command], Command]:
+    """Add one option a setting of `sections` (default: all) to a command; those not given arrive as None."""
+
+    def add(command: Command) -> Command:
+        for section, name, field in reversed(_fields()):
+            if not sections or section in sections:
+                command = _option(section, name, field)(command)
+        return command
+
+    return add
 
 
 def overrides(given: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

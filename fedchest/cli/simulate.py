@@ -13,7 +13,7 @@ from rich.console import Console
 
 from fedchest.audit.report import Report
 from fedchest.audit.verify import verify_run
-from fedchest.cli.options import JsonOption, overrides, settings_options
+from fedchest.cli.options import ConfigOption, JsonOption, ResumeOption, overrides, settings_options
 from fedchest.cli.progress import live_progress
 from fedchest.data.phantom.writer import write_phantom_cohort
 from fedchest.errors import ConfigError
@@ -32,10 +32,10 @@ DEMO_PATIENTS, DEMO_PUBLIC_PATIENTS, DEMO_MOST_STUDIES, DEMO_SEED = 8000, 600, 2
 
 
 @click.command()
-@click.option("--config", "file", type=click.Path(path_type=Path), help="read settings from this TOML file")
-@click.option("--resume", "resumed", type=click.Path(path_type=Path), help="go on with this run directory")
+@ConfigOption
+@ResumeOption
 @JsonOption
-@settings_options
+@settings_options()
 def simulate(file: Path | None, resumed: Path | None, as_json: bool, **given: Any) -> None:
     """Train a federation of hospitals on one machine, from a CheXpert folder to a verified global model.
 
@@ -47,17 +47,17 @@ def simulate(file: Path | None, resumed: Path | None, as_json: bool, **given: An
         _finish(resumed, as_json, lambda announce: resume_run(resumed, announce))
         return
     settings = read_settings(file, overrides(given))
-    root = settings.run.out or _new_run_folder()
+    root = settings.run.out or new_run_folder()
     _finish(root, as_json, lambda announce: simulate_run(settings, root, announce))
 
 
 @click.command()
 @JsonOption
-@settings_options
+@settings_options()
 def demo(as_json: bool, **given: Any) -> None:
     """Render a small synthetic cohort and run a federation of 4 hospitals on it with DP-SGD on."""
     chosen = overrides(given)
-    root = Path(chosen.get("run", {}).get("out") or _new_run_folder())
+    root = Path(chosen.get("run", {}).get("out") or new_run_folder())
     cohort = root.with_name(root.name + "-cohort")
     renders = "data" not in chosen.get("data", {})
     chosen.setdefault("data", {}).setdefault("data", cohort)
@@ -120,5 +120,6 @@ def _show(console: Console, results: Results, report: Report, directory: RunDire
     console.print(str(directory.root), soft_wrap=True, highlight=False)
 
 
-def _new_run_folder() -> Path:
+def new_run_folder() -> Path:
+    """A folder below `runs` named by the time."""
     return Path("runs") / time.strftime("%Y%m%d-%H%M%S")

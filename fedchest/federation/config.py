@@ -21,6 +21,10 @@ AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
 """Processes of a run work in other folders than the one that a relative path was meant in."""
 
 
+_RECIPES = Path(__file__).parent.parent / "recipes"
+_DEFAULT_RECIPE = "fedchest"
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -76,6 +80,7 @@ class PartitionSettings(_Section):
 class ModelSettings(_Section):
     """The encoder and where its first weights come from."""
 
+    model: str = Field("fedchest", description="named configuration that the other settings start from")
     encoder: str = Field("xception-nano", description="xception-nano or a timm model's name")
     weights: AbsolutePath | None = Field(
         None, description="first weights: a model of FedChest's, or timm's own file"
@@ -265,18 +270,42 @@ class Settings(_Section):
 
 
 def read_settings(file: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> Settings:
-    """The settings of `file` (TOML, one table a section) with `overrides` laid over them.
+    """The settings of `file` (TOML, one table a section) with `overrides` laid over them, both over the named model's.
 
     Raises ConfigError naming the key, the value and what is allowed.
     """
-    tree = _read_toml(file) if file is not None else {}
-    for section, values in overrides.items():
-        written = tree.get(section, {})
-        tree[section] = {**written, **values} if isinstance(written, dict) else written
+    given = _laid_over(_read_toml(file) if file is not None else {}, overrides)
+    tree = _laid_over(_read_toml(_recipe(given)), given)
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:
         raise ConfigError(describe(error)) from None
+
+
+def recipes() -> dict[str, Path]:
+    """The named configurations: a file of settings each."""
+    return {file.stem: file for file in sorted(_RECIPES.glob("*.toml"))}
+
+
+def _recipe(given: Mapping[str, Any]) -> Path:
+    section = given.get("model")
+    name = section.get("model", _DEFAULT_RECIPE) if isinstance(section, Mapping) else _DEFAULT_RECIPE
+    known = recipes()
+    if name not in known:
+        raise ConfigError(f"model.model = {name!r}: allowed are {', '.join(known)}.")
+    return known[name]
+
+
+def _laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """Two trees of settings as one; what is no table is kept for the validation to refuse."""
+    tree = dict(below)
+    for section, values in above.items():
+        written = tree.get(section, {})
+        if isinstance(written, Mapping) and isinstance(values, Mapping):
+            tree[section] = {**written, **values}
+        else:
+            tree[section] = values if isinstance(written, Mapping) else written
+    return tree
 
 
 def describe(error: ValidationError) -> str:

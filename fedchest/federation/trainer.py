@@ -48,16 +48,26 @@ class LocalTrainer:
         trained = self.train(base, self._study.stage(finalized), institution.weight_class, label)
         return {name: after - base[name] for name, after in trained.items()}
 
-    def train_alone(self, base: Arrays, weight_class: int, finalized: int) -> Arrays:
+    def train_alone(
+        self, base: Arrays, weight_class: int, finalized: int, *, budget: float = math.inf
+    ) -> Arrays:
         """The whole model after one more round of this hospital without others, from its `finalized`-th own model.
 
-        It charges the patients as a study's round would, above the study's own budget. Raises BudgetError.
+        It charges the patients as a study's round would. Raises BudgetError when they would have spent more than
+        `budget` after it.
         """
         label = f"local-only round {finalized + 1}"
         dp = self._study.dp_constants(weight_class)
         if dp is not None:
+            charge = Charge(dp.noise_multiplier, dp.sampling_rate, dp.steps)
             with self._ledger() as ledger:
-                ledger.reserve(Charge(dp.noise_multiplier, dp.sampling_rate, dp.steps), label)
+                after = ledger.epsilon_after(charge, dp.delta)
+                if after > budget:
+                    raise BudgetError(
+                        f"Round {finalized + 1} would bring the patients' epsilon to {after:.2f}; their budget is"
+                        f" {budget:.2f} (privacy.budget)."
+                    )
+                ledger.reserve(charge, label)
         return base | self.train(base, self._study.stage(finalized), weight_class, label)
 
     def train(self, values: Arrays, stage: Stage, weight_class: int, label: str) -> Arrays:
@@ -71,6 +81,16 @@ class LocalTrainer:
         dp = self._study.dp_constants(weight_class)
         self._run_steps(model, data, stage, dp, self._randomness(label), label)
         return trained_parameters(model)
+
+    @property
+    def images(self) -> int:
+        """How many images the hospital trains on."""
+        return len(self._dataset(self._document.patients))
+
+    def epsilon(self, delta: float) -> float:
+        """What the hospital's patients have spent at `delta`, over all studies. Raises BudgetError."""
+        with self._ledger() as ledger:
+            return ledger.epsilon(delta)
 
     def epsilon_spent(self, institution: Institution) -> int:
         """Micro-units of epsilon that the cohort has spent at the study's delta, rounded up; 0 with DP off.
