@@ -1,0 +1,82 @@
+"""Central training: the same stages and budget as a federation's, one cohort, no chain."""
+
+import pytest
+
+from fedchest.aggregation.model import parse_model
+from fedchest.errors import BudgetError, StoreError
+from fedchest.federation.central import pretraining_only, resume_centrally, train_centrally
+from fedchest.federation.directory import RunDirectory
+from fedchest.federation.run_model import load_run_model
+
+pytestmark = pytest.mark.e2e
+
+DP = {"dp": True, "reproducible_noise": True, "spare_rounds": 0}
+
+
+def models_of(run):
+    return {path.name: path.read_bytes() for path in sorted(RunDirectory(run).models.iterdir())}
+
+
+def changed(before, after):
+    """The names of the parameters that differ between two models' bytes."""
+    old, new = parse_model(before), parse_model(after)
+    return {name for name in old if (old[name] != new[name]).any()}
+
+
+def test_an_interrupted_training_goes_on_from_its_last_round(make_settings, tmp_path):
+    def settings(name):
+        return make_settings(
+            training={"rounds": 3}, privacy={**DP, "epsilon_ledger": tmp_path / f"{name}-epsilon"}
+        )
+
+    whole = train_centrally(settings("whole"), tmp_path / "whole", lambda stage: None)
+    assert whole.complete
+
+    def stop(stage):
+        if (tmp_path / "part" / "models" / "round-000.safetensors").exists():
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train_centrally(settings("part"), tmp_path / "part", stop)
+    part = resume_centrally(tmp_path / "part", lambda stage: None)
+    assert part.complete
+    assert models_of(tmp_path / "part") == models_of(tmp_path / "whole")
+    assert load_run_model(RunDirectory(tmp_path / "part")).round == 3
+
+
+def test_each_stage_trains_its_own_part(make_settings, tmp_path):
+    settings = make_settings(training={"rounds": 4, "trainable": "gradual"})
+    results = train_centrally(settings, tmp_path / "run", lambda stage: None)
+    assert [one.trained for one in results.rounds] == ["head", "last-scale", "last-two-scales", "all"]
+    models = list(models_of(tmp_path / "run").values())
+    moved = [changed(before, after) for before, after in zip(models, models[1:], strict=False)]
+    assert moved[0]
+    assert not any(name.startswith("encoder.") for name in moved[0])
+    assert moved[0] < moved[1] < moved[2] < moved[3]
+
+
+def test_the_budget_ends_a_training(make_settings, tmp_path):
+    settings = make_settings(training={"rounds": 2}, privacy={**DP, "epsilon": 4.0})
+    results = train_centrally(settings, tmp_path / "first", lambda stage: None)
+    assert results.epsilon is not None
+    assert results.epsilon <= 4.0
+    with pytest.raises(BudgetError, match=r"privacy\.budget"):
+        train_centrally(settings, tmp_path / "second", lambda stage: None)
+
+
+def test_pretraining_alone_takes_the_rounds_of_pretraining(make_settings):
+    settings = make_settings(
+        training={"rounds": 5, "pretraining": "bce", "pretraining_rounds": 2, "objective": "bce+prototypes"}
+    )
+    assert [(stage.rounds, stage.objective) for stage in settings.training.stages()] == [
+        (2, "bce"),
+        (3, "bce+prototypes"),
+    ]
+    only = pretraining_only(settings).training.stages()
+    assert [(stage.rounds, stage.objective) for stage in only] == [(2, "bce")]
+
+
+def test_a_federations_run_is_no_central_training(make_federation):
+    federation = make_federation()
+    with pytest.raises(StoreError, match="not a central training"):
+        resume_centrally(federation.directory.root, lambda stage: None)
