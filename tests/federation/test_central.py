@@ -1,5 +1,7 @@
 """Central training: the same stages and budget as a federation's, one cohort, no chain."""
 
+import itertools
+
 import pytest
 
 from fedchest.aggregation.model import parse_model
@@ -49,7 +51,7 @@ def test_each_stage_trains_its_own_part(make_settings, tmp_path):
     results = train_centrally(settings, tmp_path / "run", lambda stage: None)
     assert [one.trained for one in results.rounds] == ["head", "last-scale", "last-two-scales", "all"]
     models = list(models_of(tmp_path / "run").values())
-    moved = [changed(before, after) for before, after in zip(models, models[1:], strict=False)]
+    moved = [changed(before, after) for before, after in itertools.pairwise(models)]
     assert moved[0]
     assert not any(name.startswith("encoder.") for name in moved[0])
     assert moved[0] < moved[1] < moved[2] < moved[3]
