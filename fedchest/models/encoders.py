@@ -1,5 +1,6 @@
 """Encoders for grey radiographs: our own small networks and timm's, every batch normalisation replaced."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -138,7 +139,10 @@ def _proven(name: str, encoder: Encoder) -> Encoder:
         raise ConfigError(
             f"encoder {name!r} can't be used: a grey image of {_PROBE} pixels does not pass it ({error})."
         ) from error
-    if tuple(one.shape[1] for one in maps) != encoder.channels:
+    promised = zip(encoder.channels, encoder.strides, strict=True)
+    if [one.shape[1:3] for one in maps] != [
+        (width, math.ceil(_PROBE / stride)) for width, stride in promised
+    ]:
         raise ConfigError(
             f"encoder {name!r} can't be used: its feature maps are not those that timm describes."
         )

@@ -20,10 +20,10 @@ from fedchest.models.vit import TransformerMaps
 
 
 def timm_network(name: str, weights: Path | None, maps: int, others: Collection[str]) -> nn.Module:
-    """timm's network `name` up to its last feature map, for grey images, batch normalisation still in place.
+    """timm's network `name` for grey images, up to its last feature map, batch normalisation still in place.
 
-    `weights` is a file for it (`checkpoints.load_weights`), `others` are the names that are not timm's. Raises
-    ConfigError when the name is unknown, the network has fewer than `maps` feature maps, or the file does not fit.
+    `weights` is a file for it (`checkpoints.load_weights`), `maps` how many of its last feature maps are asked
+    for, `others` the names that are not timm's. Raises ConfigError when the name is unknown or the file does not fit.
     """
     if not timm.is_model(name):
         near = get_close_matches(name, [*others, *timm.list_models()])
@@ -31,11 +31,7 @@ def timm_network(name: str, weights: Path | None, maps: int, others: Collection[
             f"did you mean {', '.join(near)}?" if near else f"use one of {', '.join(others)} or a timm name."
         )
         raise ConfigError(f"encoder {name!r} is unknown: {hint}")
-    network = _created(name)
-    if not hasattr(network, "forward_intermediates"):
-        raise ConfigError(f"encoder {name!r} can't be used: timm gives no feature maps of it.")
-    if len(network.feature_info) < maps:  # type: ignore[arg-type]
-        raise ConfigError(f"encoder {name!r} can't be used: it has fewer than {maps} feature maps.")
+    network: nn.Module = timm.create_model(name, in_chans=1, num_classes=0)
     if weights is not None:
         load_weights(network, weights)
     network.prune_intermediate_layers(maps, prune_norm=True)  # type: ignore[operator]
@@ -44,14 +40,6 @@ def timm_network(name: str, weights: Path | None, maps: int, others: Collection[
         _without_layer_scale(block)
     if type(network) is VisionTransformer and network.pos_embed is not None:
         return TransformerMaps(network)
-    return network
-
-
-def _created(name: str) -> nn.Module:
-    try:
-        network: nn.Module = timm.create_model(name, in_chans=1, num_classes=0, global_pool="")
-    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
-        raise ConfigError(f"encoder {name!r} can't be used: timm builds no grey one ({error}).") from error
     return network
 
 

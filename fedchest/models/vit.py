@@ -53,21 +53,23 @@ class _Positions(nn.Module):
 
     def forward(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
         """Patch tokens float32[N,hw,D] on `grid` (h, w) to tokens float32[N,prefix+hw,D]."""
-        places = self._places(grid, patches.device).expand(len(patches), -1, -1)
+        places = self._places(grid).to(patches).expand(len(patches), -1, -1)
         tokens: Tensor = self.table(places) + functional.pad(patches, (0, 0, self.prefix, 0))
         return tokens
 
-    def _places(self, grid: tuple[int, int], device: torch.device) -> Tensor:
+    def _places(self, grid: tuple[int, int]) -> Tensor:
         """The share float32[prefix+hw,prefix+T] of each learned vector in each token's position on `grid`."""
         count = self.grid[0] * self.grid[1]
-        each = torch.eye(count, device=device).view(1, count, *self.grid)
+        each = torch.eye(count).view(1, count, *self.grid)
         resampled = functional.interpolate(each, grid, mode="bicubic", antialias=True).view(count, -1).T
-        prefix = torch.eye(self.prefix, self.prefix + count, device=device)
-        return torch.cat([prefix, functional.pad(resampled, (self.prefix, 0))])
+        return torch.cat(
+            [torch.eye(self.prefix, self.prefix + count), functional.pad(resampled, (self.prefix, 0))]
+        )
 
 
 def any_size(patch_embed: PatchEmbed) -> PatchEmbed:
-    """Let timm's `PatchEmbed` take images of any size, padding them with zeros to whole patches."""
+    """Let timm's `PatchEmbed` give float32[N,hw,D] for images of any size, zero-padded to whole patches."""
+    patch_embed.flatten = True
     patch_embed.strict_img_size = False
     patch_embed.dynamic_img_pad = True
     return patch_embed
