@@ -74,7 +74,7 @@ def _content(path: Path) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ConfigError(
-            f"{path} is refused: it holds more than tensors, which only running it would tell; nothing was run."
+            f"{path} is refused: it is not a plain file of tensors, and nothing that it may ask to run was run."
         ) from error
     except Exception as error:  # Foreign bytes can fail anywhere in the decoders.
         raise ConfigError(
