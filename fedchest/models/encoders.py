@@ -1,21 +1,21 @@
-"""Encoders for grey radiographs: timm's Xception family, every batch normalisation replaced."""
+"""Encoders for grey radiographs: our own small networks and timm's, every batch normalisation replaced."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.models.convnext import ConvNeXtBlock
-from timm.models.resnet import BasicBlock, Bottleneck
-from timm.models.xception import Block as LegacyBlock
 from timm.models.xception_aligned import XceptionAligned
 from torch import Tensor, nn
 
 from fedchest.errors import ConfigError
-from fedchest.models.normalization import replace_batch_norm, without_in_place
+from fedchest.models.adapters import add_adapters
+from fedchest.models.ievit import InputEnhancedTransformer
+from fedchest.models.normalization import Normalization, replace_batch_norm, without_in_place
+from fedchest.models.timm_networks import timm_network
 
 SCALES = 3
 _PROBE = 64
@@ -37,7 +37,7 @@ class _Xception:
     blocks: Sequence[_Block]
 
 
-_OWN: Mapping[str, _Xception] = {
+_XCEPTIONS: Mapping[str, _Xception] = {
     "xception-nano": _Xception(
         stem=32,
         blocks=(
@@ -103,24 +103,53 @@ class Encoder(nn.Module):
         return maps
 
 
-def build_encoder(name: str, weights: Path | None = None) -> Encoder:
-    """Build the encoder `name`: "xception-nano", "xception-tiny", or a timm model such as "xception41".
+def build_encoder(
+    name: str,
+    weights: Path | None = None,
+    *,
+    normalization: Normalization = Normalization.GROUP,
+    adapter_rank: int = 0,
+) -> Encoder:
+    """Build the encoder `name`: "xception-nano", "xception-tiny", "ievit-tiny", or a timm model such as "xception41".
 
-    `weights` is a local file of timm weights for a timm name; its first layer is summed to one channel.
-    They are read before normalisation is replaced, so only the running statistics of batch normalisation
-    are lost. Raises ConfigError when the name is unknown or the file is missing or does not fit.
+    `weights` is a local file for a timm name (`checkpoints.load_weights`), read before normalisation is replaced:
+    scale and shift are kept, and by `FROZEN` the running statistics too. With `adapter_rank` above 0 everything
+    is frozen and gets low-rank adapters of that rank. Raises ConfigError when the name is unknown, the network
+    can't be an encoder, or the file is missing or does not fit.
     """
     own = _OWN.get(name)
     if own is None:
-        network = _timm_network(name, weights)
+        network = timm_network(name, weights, SCALES, _OWN)
     elif weights is None:
-        network = _own_network(own)
+        network = own()
     else:
         raise ConfigError(f"There are no timm weights for {name}, so {weights} can't be loaded into it.")
-    return Encoder(without_in_place(replace_batch_norm(network)))
+    network = without_in_place(replace_batch_norm(network, normalization))
+    if adapter_rank:
+        network = add_adapters(network, adapter_rank)
+    return _proven(name, Encoder(network))
 
 
-def _own_network(shape: _Xception) -> nn.Module:
+def _proven(name: str, encoder: Encoder) -> Encoder:
+    """`encoder`, once a small grey image has passed it and made the maps that it promises."""
+    try:
+        with torch.no_grad():
+            maps = encoder(torch.zeros(1, 1, _PROBE, _PROBE))
+    except (RuntimeError, ValueError, AssertionError, TypeError) as error:
+        raise ConfigError(
+            f"encoder {name!r} can't be used: a grey image of {_PROBE} pixels does not pass it ({error})."
+        ) from error
+    promised = zip(encoder.channels, encoder.strides, strict=True)
+    if [one.shape[1:3] for one in maps] != [
+        (width, math.ceil(_PROBE / stride)) for width, stride in promised
+    ]:
+        raise ConfigError(
+            f"encoder {name!r} can't be used: its feature maps are not those that timm describes."
+        )
+    return encoder
+
+
+def _own_xception(shape: _Xception) -> nn.Module:
     network: nn.Module = XceptionAligned(
         [vars(block).copy() for block in shape.blocks],
         num_classes=0,
@@ -136,54 +165,7 @@ def _own_network(shape: _Xception) -> nn.Module:
     return network
 
 
-def _timm_network(name: str, weights: Path | None) -> nn.Module:
-    if not timm.is_model(name):
-        raise ConfigError(f"encoder {name!r} is neither one of {', '.join(_OWN)} nor a timm model.")
-    network = _new_timm_network(name) if weights is None else _timm_network_from_file(name, weights)
-    if not hasattr(network, "forward_intermediates"):
-        raise ConfigError(f"encoder {name!r} gives no feature maps; use one of the Xceptions.")
-    for block in network.modules():
-        _free_of_in_place_sums(block)
-        _without_layer_scale(block)
-    return network
-
-
-def _free_of_in_place_sums(block: nn.Module) -> None:
-    """Let timm add a block's shortcut to a copy: it adds in place, into an output that gradient hooks still need."""
-    if isinstance(block, LegacyBlock):
-        block.rep.append(_Copy())
-    elif isinstance(block, BasicBlock):
-        block.bn2 = nn.Sequential(block.bn2, _Copy())
-    elif isinstance(block, Bottleneck):
-        block.bn3 = nn.Sequential(block.bn3, _Copy())
-
-
-def _without_layer_scale(block: nn.Module) -> None:
-    """Fold ConvNeXt's scale of a branch into the branch's last layer: the same function, without a bare parameter."""
-    if isinstance(block, ConvNeXtBlock) and block.gamma is not None:
-        last: nn.Linear | nn.Conv2d = block.mlp.fc2
-        scale = block.gamma.detach()
-        with torch.no_grad():
-            last.weight.mul_(scale.reshape(-1, *[1] * (last.weight.dim() - 1)))
-            if last.bias is not None:
-                last.bias.mul_(scale)
-        block.gamma = None
-
-
-def _timm_network_from_file(name: str, weights: Path) -> nn.Module:
-    if not weights.is_file():
-        raise ConfigError(f"The encoder weights {weights} do not exist.")
-    try:
-        return _new_timm_network(name, pretrained=True, pretrained_cfg_overlay={"file": str(weights)})
-    except (RuntimeError, KeyError, ValueError) as error:
-        raise ConfigError(f"{weights} does not hold weights of timm's {name}.") from error
-
-
-def _new_timm_network(name: str, **source: object) -> nn.Module:
-    network: nn.Module = timm.create_model(name, in_chans=1, num_classes=0, global_pool="", **source)
-    return network
-
-
-class _Copy(nn.Module):
-    def forward(self, values: Tensor) -> Tensor:
-        return values.clone()
+_OWN: Mapping[str, Callable[[], nn.Module]] = {
+    **{name: partial(_own_xception, shape) for name, shape in _XCEPTIONS.items()},
+    "ievit-tiny": InputEnhancedTransformer,
+}
