@@ -1,6 +1,7 @@
 """Group normalisation in place of batch normalisation: an image's output depends on that image only."""
 
 import math
+from enum import StrEnum
 
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
@@ -8,6 +9,13 @@ from torch import Tensor, nn
 from fedchest.errors import UnboundedLossError
 
 GROUPS = 8
+
+
+class Normalization(StrEnum):
+    """What stands in for an encoder's batch normalisation."""
+
+    GROUP = "group"
+    FROZEN = "frozen"
 
 
 class GroupNorm(nn.GroupNorm):
