@@ -19,9 +19,9 @@ from fedchest.models.dual_stream import (
     decoder,
     resized,
 )
-from fedchest.models.encoders import Encoder, build_encoder
+from fedchest.models.encoders import SCALES, Encoder, build_encoder
 from fedchest.models.fusion import FUSIONS
-from fedchest.models.heads import HEADS, Evidence
+from fedchest.models.heads import HEADS, READ_ALONE, Evidence
 from fedchest.models.hierarchy import unconditional
 from fedchest.models.normalization import refuse_batch_coupling
 from fedchest.models.parts import QUARTER_TURNS, Clusters, Prototypes, predictor, projector
@@ -68,7 +68,7 @@ class Decision(NamedTuple):
 class ChestModel(nn.Module):
     """Maps grey images to one logit a label; no row of the output depends on another row of the input.
 
-    That independence is tested by `tests/models/test_chest.py::test_rows_do_not_depend_on_each_other`.
+    That independence is tested by `tests/models/test_compositions.py::test_rows_do_not_depend_on_each_other`.
     """
 
     config: ModelConfig
@@ -104,12 +104,10 @@ class Network(ChestModel):
         self.config = config
         labels = len(config.label_names)
         self.encoder, self.autoencoder = _streams(config)
-        self.joining = (
-            DualStream(config.streams, *(stream.channels for stream in self.streams))
-            if config.streams in JOINS
-            else None
-        )
-        channels = self.streams[0].channels
+        self.scales = 1 if config.head in READ_ALONE else SCALES
+        by_stream = [stream.channels[-self.scales :] for stream in self.streams]
+        self.joining = DualStream(config.streams, *by_stream) if config.streams in JOINS else None
+        channels = by_stream[0]
         self.fusion = FUSIONS[config.fusion](channels)
         self.head = HEADS[config.head](self.fusion.channels, labels + len(config.multiclass))
         self._add_parts(set(config.parts), channels[-1], labels)
@@ -165,12 +163,12 @@ class Network(ChestModel):
         """The evidence for "positive"; one scale alone for a head that reads the last only."""
         cells, by_scale = self._evidence(self._maps(images)[0])
         labels = len(self.config.label_names)
-        strides = self.streams[0].strides[-len(cells) :]
+        strides = self.streams[0].strides[-self.scales :]
         return Decision([scale[:, :labels] for scale in cells], by_scale[:, :, :labels], strides)
 
     def _maps(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """The maps that the head reads, and the last of the stream that the image is to be made from again."""
-        by_stream = [stream(images) for stream in self.streams]
+        by_stream = [stream(images)[-self.scales :] for stream in self.streams]
         maps = by_stream[0] if self.joining is None else self.joining(*by_stream)
         return maps, by_stream[-1][-1]
 

@@ -28,7 +28,7 @@ class Evidence(NamedTuple):
     """What a head makes of maps at S scales: its O outputs are the sum of `by_scale` over the scales.
 
     `by_scale` is float32[N,S,O], what a scale adds to the output; `cells[s]` is float32[N,O,h,w], what each of its
-    cells says. A head that reads fewer scales than it is given reads the coarsest.
+    cells says.
     """
 
     cells: list[Tensor]
@@ -51,9 +51,8 @@ class LocalHead(nn.Module):
         self.pooling = pooling
 
     def forward(self, maps: list[Tensor]) -> Evidence:
-        """Maps float32[N,channels,h,w], finest first; as many of the coarsest are read as there are channels."""
-        read = maps[-len(self.scales) :]
-        cells = [scale(features) for scale, features in zip(self.scales, read, strict=True)]
+        """Maps float32[N,channels,h,w] of as many scales as there are channels, finest first."""
+        cells = [scale(features) for scale, features in zip(self.scales, maps, strict=True)]
         return Evidence(cells, self.pooling(cells))
 
 
@@ -70,7 +69,7 @@ class AttentionHead(nn.Module):
         self.evidence = nn.Linear(ATTENTION_WIDTH, outputs)
 
     def forward(self, maps: list[Tensor]) -> Evidence:
-        """Maps float32[N,channels,h,w] of as many scales as there are channels."""
+        """Maps float32[N,channels,h,w] of as many scales as there are channels, finest first."""
         keys = [scale(features).relu() for scale, features in zip(self.scales, maps, strict=True)]
         counts = [key[0, 0].numel() for key in keys]
         tokens = torch.cat([key.flatten(2) for key in keys], dim=2).transpose(1, 2)
@@ -113,11 +112,15 @@ def mean(cells: list[Tensor]) -> Tensor:
 HEADS: Mapping[Head, Callable[[Sequence[int], int], nn.Module]] = {
     Head.EVIDENCE: lambda channels, outputs: LocalHead(channels, outputs, scale_by_scale),
     Head.EVIDENCE_JOINT: lambda channels, outputs: LocalHead(channels, outputs, jointly),
-    Head.EVIDENCE_LAST: lambda channels, outputs: LocalHead(channels[-1:], outputs, scale_by_scale),
-    Head.AVERAGE: lambda channels, outputs: LocalHead(channels[-1:], outputs, mean),
+    Head.EVIDENCE_LAST: lambda channels, outputs: LocalHead(channels, outputs, scale_by_scale),
+    Head.AVERAGE: lambda channels, outputs: LocalHead(channels, outputs, mean),
     Head.ATTENTION: AttentionHead,
 }
-"""From the maps' channels, finest first, and the number of outputs to a module that maps them to `Evidence`."""
+"""From the channels of the maps that the head reads, and the number of outputs, to a module that makes `Evidence`."""
+
+READ_ALONE = frozenset({Head.EVIDENCE_LAST, Head.AVERAGE})
+"""Heads that read the coarsest map only. What would make finer ones ready for them is not built: DP would add noise
+to its weights, and no gradient."""
 
 
 def _pointwise(width: int, outputs: int) -> nn.Sequential:

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from fedchest.models.heads import HEADS, POOLING_SHARPNESS, AttentionHead, Evidence, Head, jointly
 
 CHANNELS, OUTPUTS = (16, 24, 8), 3
-SINGLE_SCALE = {Head.EVIDENCE_LAST, Head.AVERAGE}
 
 
 def some_maps(rows: int = 2) -> list[Tensor]:
@@ -29,20 +28,10 @@ def test_every_head_is_registered() -> None:
 
 
 @pytest.mark.parametrize("head", list(Head))
-def test_cells_lie_at_the_scales_that_are_read(head: Head) -> None:
-    maps = some_maps()
-    found: Evidence = built(head)(maps)
-    read = maps[-1:] if head in SINGLE_SCALE else maps
-    assert [cells.shape for cells in found.cells] == [(2, OUTPUTS, *one.shape[2:]) for one in read]
-    assert found.by_scale.shape == (2, len(read), OUTPUTS)
-
-
-@pytest.mark.parametrize("head", list(Head))
-def test_a_scale_that_is_not_read_does_not_matter(head: Head) -> None:
-    module, maps = built(head), some_maps()
-    before = module(maps).by_scale.sum(1)
-    maps[0] = maps[0] + torch.randn(maps[0].shape)
-    assert torch.equal(module(maps).by_scale.sum(1), before) == (head in SINGLE_SCALE)
+def test_cells_lie_where_the_maps_do(head: Head) -> None:
+    found: Evidence = built(head)(some_maps())
+    assert [cells.shape for cells in found.cells] == [(2, OUTPUTS, size, size) for size in (8, 4, 2)]
+    assert found.by_scale.shape == (2, 3, OUTPUTS)
 
 
 @pytest.mark.parametrize("head", [head for head in Head if head is not Head.ATTENTION])
@@ -51,7 +40,7 @@ def test_equal_cells_are_pooled_to_what_they_say(head: Head) -> None:
     for scale in module.scales:
         nn.init.zeros_(scale[-1].weight)
         nn.init.constant_(scale[-1].bias, 0.75)
-    scales = len(CHANNELS) if head is Head.EVIDENCE else 1
+    scales = 1 if head is Head.EVIDENCE_JOINT else len(CHANNELS)
     found = module(some_maps()).by_scale.sum(1)
     torch.testing.assert_close(found, torch.full((2, OUTPUTS), 0.75 * scales))
 
@@ -88,11 +77,12 @@ def test_a_scale_with_more_cells_has_no_more_say_in_joint_evidence() -> None:
 
 def test_the_averages_cells_are_its_class_activation_map() -> None:
     module, maps = built(Head.AVERAGE), some_maps()
-    normalise, _, linear = module.scales[0]
-    pooled = normalise(maps[-1]).relu().mean((2, 3))
-    torch.testing.assert_close(
-        module(maps).by_scale.sum(1), nn.functional.linear(pooled, linear.weight[:, :, 0, 0], linear.bias)
-    )
+    found: Evidence = module(maps)
+    for number, (scale, features) in enumerate(zip(module.scales, maps, strict=True)):
+        normalise, _, linear = scale
+        pooled = normalise(features).relu().mean((2, 3))
+        expected = nn.functional.linear(pooled, linear.weight[:, :, 0, 0], linear.bias)
+        torch.testing.assert_close(found.by_scale[:, number], expected)
 
 
 def test_attention_is_an_average_of_what_the_cells_say_by_the_labels_own_softmax() -> None:
