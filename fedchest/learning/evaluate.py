@@ -43,5 +43,5 @@ def predict(model: ChestModel, data: ChestDataset) -> Scores:
     logits = [np.empty((0, len(data.label_names)), np.float32)]
     with torch.inference_mode():
         for start in range(0, len(data.images), IMAGES_AT_ONCE):
-            logits.append(model(network_input(data.images[start : start + IMAGES_AT_ONCE])).logits.numpy())
+            logits.append(model.predict(network_input(data.images[start : start + IMAGES_AT_ONCE])).numpy())
     return np.concatenate(logits)

@@ -33,13 +33,16 @@ def restrict(model: ChestModel, trainable: Trainable) -> None:
     The others keep the released values.
     """
     model.requires_grad_(True)
-    scales = model.encoder.first_scales()
-    for parameter in model.encoder.parameters():
-        if trainable in _FIRST_TRAINED:
-            is_named = scales.get(parameter, -1) >= _FIRST_TRAINED[trainable]
-        else:
-            is_named = trainable is Trainable.NORMS_AND_HEAD and parameter.dim() == 1 and parameter in scales
-        parameter.requires_grad_(is_named)
+    for stream in model.streams:
+        scales = stream.first_scales()
+        for parameter in stream.parameters():
+            if trainable in _FIRST_TRAINED:
+                is_named = scales.get(parameter, -1) >= _FIRST_TRAINED[trainable]
+            else:
+                is_named = (
+                    trainable is Trainable.NORMS_AND_HEAD and parameter.dim() == 1 and parameter in scales
+                )
+            parameter.requires_grad_(is_named)
 
 
 def parameters(model: nn.Module) -> Arrays:

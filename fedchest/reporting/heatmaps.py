@@ -33,7 +33,8 @@ def explain(model: ChestModel, image: npt.NDArray[np.uint8]) -> list[Explained]:
     """
     model.eval()
     with torch.inference_mode():
-        decision = model.decide(network_input(image[None]))
+        seen = network_input(image[None])
+        probabilities, decision = model.predict(seen)[0].sigmoid(), model.decide(seen)
         logits = decision.by_scale.sum(1)[0]
         deciding = (decision.by_scale[0] * logits.sign()).argmax(0)
         evidence = torch.stack(
@@ -42,8 +43,8 @@ def explain(model: ChestModel, image: npt.NDArray[np.uint8]) -> list[Explained]:
     return [
         Explained(
             name,
-            float(logits[label].sigmoid()),
-            model.encoder.strides[int(deciding[label])],
+            float(probabilities[label]),
+            decision.strides[int(deciding[label])],
             evidence[label].numpy(),
         )
         for label, name in enumerate(model.config.label_names)

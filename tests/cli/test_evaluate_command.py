@@ -97,7 +97,7 @@ def test_the_heatmap_is_the_decision(run: Path) -> None:
     image = np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)
     before = {one.label: one for one in explain(model, image)}
     with torch.no_grad():
-        model.evidence[1].logits.bias[0] += 7.0
+        model.head.scales[1][-1].bias[0] += 7.0
     after = {one.label: one for one in explain(model, image)}
     first = model.config.label_names[0]
     logit = {

@@ -1,18 +1,41 @@
-"""The network: independent rows, no batch statistics, public seeds, named weights."""
+"""The network: independent rows, no batch statistics, public seeds, named weights, parts, ensembles."""
 
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
+from pydantic import TypeAdapter
+from torch import Tensor, nn
+from torch.nn import functional
 
 from fedchest.errors import ConfigError, StoreError, UnboundedLossError
-from fedchest.models.chest import ChestModel, ModelConfig, build_model
+from fedchest.models.chest import ChestModel, ModelConfig, Output, Part, build_model
+from fedchest.models.heads import Head
 from fedchest.models.normalization import refuse_batch_coupling, replace_batch_norm
 from fedchest.models.parameters import Trainable, load_parameters, parameters, restrict, trained_parameters
 
 LABELS = ("Atelectasis", "Cardiomegaly", "Edema")
+
+EVERYTHING = ModelConfig(
+    ("Consolidation", "Fracture", "Pneumonia"),
+    image_size=32,
+    embedding=8,
+    hierarchy=True,
+    multiclass=("Fracture", "Consolidation"),
+    parts=tuple(Part),
+)
+FIELDS: Mapping[Part, str] = {
+    Part.PROJECTOR: "embedding",
+    Part.PROTOTYPES: "prototype_logits",
+    Part.PREDICTOR: "prediction",
+    Part.CLUSTERS: "clusters",
+    Part.ROTATION: "rotation",
+    Part.DECODER: "reconstruction",
+}
 
 
 def small_model(encoder: str = "xception-nano", seed: int = 0) -> ChestModel:
@@ -51,11 +74,8 @@ def test_every_encoder_trains_without_batch_norm_and_buffers(encoder: str) -> No
     assert sum(touched) > len(touched) // 2
 
 
-def test_rows_do_not_depend_on_each_other() -> None:
-    model, batch = small_model(), images(4)
-    together, changed = model(batch), model(torch.cat([batch[:1], 1 - batch[1:]]))
-    for field in ("logits", "embedding", "prototype_logits"):
-        torch.testing.assert_close(getattr(together, field)[0], getattr(changed, field)[0])
+def said(output: Output) -> dict[str, Tensor]:
+    return {name: value for name, value in output._asdict().items() if value is not None}
 
 
 def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_generator_alone() -> None:
@@ -66,12 +86,107 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_generator_al
     assert any(not np.array_equal(first[name], other[name]) for name in first)
 
 
-def test_prototype_logits_do_not_depend_on_the_prototypes_length() -> None:
-    model = small_model()
-    before = model(images(2)).prototype_logits
+@pytest.mark.parametrize("part", list(Part))
+def test_a_part_that_is_asked_for_answers_and_no_other(part: Part) -> None:
+    output = build_model(ModelConfig(LABELS, image_size=32, embedding=8, parts=(part,)), 0)(images(2))
+    needed = {"embedding"} if part in (Part.PROTOTYPES, Part.PREDICTOR, Part.CLUSTERS) else set()
+    assert set(said(output)) == {"logits", FIELDS[part]} | needed
+
+
+def test_a_classifier_alone_has_no_other_weights() -> None:
+    bare = build_model(ModelConfig(LABELS, image_size=32, parts=()), 0)
+    assert {name.partition(".")[0] for name in parameters(bare)} == {"encoder", "head"}
+
+
+def test_what_the_parts_say_has_the_promised_shape_and_range() -> None:
+    output = build_model(EVERYTHING, 0)(images(2))
+    shapes = {name: tuple(value.shape) for name, value in said(output).items()}
+    assert shapes == {
+        "logits": (2, 3),
+        "uncertainty": (2, 3),
+        "embedding": (2, 8),
+        "prototype_logits": (2, 3),
+        "prediction": (2, 8),
+        "clusters": (2, 32),
+        "rotation": (2, 4),
+        "reconstruction": (2, 1, 32, 32),
+    }
+    torch.testing.assert_close(output.embedding.norm(dim=1), torch.ones(2))
+    assert output.clusters.abs().max() <= 1
+
+
+def test_centres_count_by_their_direction_and_not_by_their_length() -> None:
+    model = build_model(EVERYTHING, 0)
+    before = model(images(2))
     with torch.no_grad():
-        model.prototypes.weight.mul_(7)
-    torch.testing.assert_close(before, model(images(2)).prototype_logits)
+        model.prototypes.pairs.centres.weight.mul_(7)
+        model.clusters.centres.weight.mul_(7)
+    after = model(images(2))
+    torch.testing.assert_close(before.prototype_logits, after.prototype_logits)
+    torch.testing.assert_close(before.clusters, after.clusters)
+    centres = functional.normalize(model.clusters.centres.weight, dim=1)
+    torch.testing.assert_close(after.clusters, after.embedding @ centres.T)
+
+
+def test_uncertain_is_an_answer_of_the_labels_that_have_it() -> None:
+    model = build_model(EVERYTHING, 0)
+    output = model(images(2))
+    third = torch.softmax(torch.stack([torch.zeros(2, 3), output.logits, output.uncertainty]), dim=0)[2]
+    assert (third[:, 2] == 0).all()
+    assert (third[:, :2] > 0).all()
+    with torch.no_grad():  # the head's last outputs are those of `multiclass`, in its order
+        for scale in model.head.scales:
+            scale[-1].bias[3] += 1
+    torch.testing.assert_close(
+        model(images(2)).uncertainty - output.uncertainty, torch.tensor([[0.0, 3.0, 0.0]]).expand(2, 3)
+    )
+    torch.testing.assert_close(model(images(2)).logits, output.logits)
+
+
+def test_an_ensemble_is_the_mean_of_its_members() -> None:
+    config = replace(EVERYTHING, members=3, head=Head.ATTENTION)
+    ensemble, batch = build_model(config, 5), images(2)
+    members = list(ensemble.members)
+    assert len(members) == 3
+    assert ensemble.config == config
+    assert all(name.startswith(("members.0.", "members.1.", "members.2.")) for name in parameters(ensemble))
+
+    def mean(values: list[Tensor]) -> Tensor:
+        return sum(values) / 3
+
+    output, decision = ensemble(batch), ensemble.decide(batch)
+    torch.testing.assert_close(output.logits, mean([member(batch).logits for member in members]))
+    torch.testing.assert_close(output.uncertainty, mean([member(batch).uncertainty for member in members]))
+    torch.testing.assert_close(ensemble.predict(batch), mean([member.predict(batch) for member in members]))
+    torch.testing.assert_close(decision.by_scale.sum(1), output.logits)
+    decisions = [member.decide(batch) for member in members]
+    for scale, cells in enumerate(decision.cells):
+        torch.testing.assert_close(cells, mean([one.cells[scale] for one in decisions]))
+
+
+def test_an_ensembles_members_differ_and_the_first_is_the_single_network() -> None:
+    config = ModelConfig(LABELS, image_size=32, embedding=8)
+    single, ensemble = build_model(config, 5), build_model(replace(config, members=2), 5)
+    assert list(single.members) == [single]
+    first, second = ensemble.members
+    torch.testing.assert_close(first(images(2)), single(images(2)))
+    assert not torch.allclose(first(images(2)).logits, second(images(2)).logits)
+
+
+def test_an_ensemble_is_restricted_as_each_member_would_be() -> None:
+    config = ModelConfig(LABELS, image_size=32, embedding=8)
+    single, ensemble = build_model(config, 5), build_model(replace(config, members=2), 5)
+    for model in (single, ensemble):
+        restrict(model, Trainable.LAST_SCALE)
+    trained = set(trained_parameters(single))
+    assert set(trained_parameters(ensemble)) == {f"members.{i}.{name}" for i in (0, 1) for name in trained}
+
+
+def test_a_configuration_survives_json() -> None:
+    stored = json.dumps(asdict(EVERYTHING))
+    adapter = TypeAdapter(ModelConfig)
+    assert adapter.validate_json(stored) == adapter.validate_json(adapter.dump_json(EVERYTHING)) == EVERYTHING
+    assert hash(EVERYTHING) == hash(replace(EVERYTHING))
 
 
 def test_plain_and_fused_batch_norms_are_replaced_with_their_scale() -> None:
@@ -148,8 +263,8 @@ def test_weights_make_the_round_trip() -> None:
 def test_weights_of_another_model_are_refused() -> None:
     with pytest.raises(StoreError, match="nonsense"):
         load_parameters(small_model(), {"nonsense": np.zeros(3, np.float32)})
-    with pytest.raises(StoreError, match=r"prototypes\.weight"):
-        load_parameters(small_model(), {"prototypes.weight": np.zeros(3, np.float32)})
+    with pytest.raises(StoreError, match=r"centres\.weight"):
+        load_parameters(small_model(), {"prototypes.pairs.centres.weight": np.zeros(3, np.float32)})
 
 
 def test_settings_that_no_model_can_have_are_refused(tmp_path: Path) -> None:
@@ -159,6 +274,10 @@ def test_settings_that_no_model_can_have_are_refused(tmp_path: Path) -> None:
         build_model(ModelConfig(LABELS, image_size=16), 0)
     with pytest.raises(ConfigError, match="label_names"):
         build_model(ModelConfig(()), 0)
+    with pytest.raises(ConfigError, match=r"model\.members = 0"):
+        build_model(ModelConfig(LABELS, members=0), 0)
+    with pytest.raises(ConfigError, match=r"model\.multiclass names 'Fracture'.*Atelectasis"):
+        build_model(ModelConfig(LABELS, multiclass=("Fracture",)), 0)
     absent = tmp_path / "absent.safetensors"
     with pytest.raises(ConfigError, match="absent"):
         build_model(ModelConfig(LABELS, encoder="xception41", encoder_weights=absent), 0)
