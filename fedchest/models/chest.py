@@ -240,7 +240,12 @@ def build_model(config: ModelConfig, seed: int) -> ChestModel:
 def _streams(config: ModelConfig) -> tuple[Encoder | None, AutoencoderStream | None]:
     if config.streams == Streams.AUTOENCODER:
         return None, AutoencoderStream(STRIDES_ALONE)
-    encoder = build_encoder(config.encoder, config.encoder_weights)
+    encoder = build_encoder(
+        config.encoder,
+        config.encoder_weights,
+        normalization=config.normalization,
+        adapter_rank=config.adapter_rank,
+    )
     return encoder, AutoencoderStream(encoder.strides) if config.streams in JOINS else None
 
 
