@@ -1,7 +1,9 @@
 """The multi-label chest radiograph model: encoder, local evidence at three scales, label prototypes."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +18,19 @@ from fedchest.models.normalization import group_norm, refuse_batch_coupling
 POOLING_SHARPNESS = 4.0
 PROTOTYPE_TEMPERATURE = 0.2
 SMALLEST_IMAGE = 32
+CLUSTERS = 32
+NO_THIRD_ANSWER = -1e4
+
+
+class Part(StrEnum):
+    """What a model may have beside its classifier; objectives say which they need."""
+
+    PROJECTOR = "projector"
+    PROTOTYPES = "prototypes"
+    PREDICTOR = "predictor"
+    CLUSTERS = "clusters"
+    ROTATION = "rotation"
+    DECODER = "decoder"
 
 
 @dataclass(frozen=True)
@@ -27,14 +42,27 @@ class ModelConfig:
     image_size: int = 64
     embedding: int = 64
     encoder_weights: Path | None = None
+    hierarchy: bool = False
+    multiclass: tuple[str, ...] = ()
+    parts: tuple[Part, ...] = (Part.PROJECTOR, Part.PROTOTYPES)
 
 
 class Output(NamedTuple):
-    """What the model says about N images: the prediction, the unit-length embedding, the prototypes' view."""
+    """What the model says about N images; a field whose part the model lacks is None.
+
+    `logits` float32[N,L]; `uncertainty` float32[N,L], the third logit; `embedding` float32[N,D] of unit length;
+    `prototype_logits` float32[N,L]; `prediction` float32[N,D]; `clusters` float32[N,K]; `rotation` float32[N,4];
+    `reconstruction` float32[N,1,H,W].
+    """
 
     logits: Tensor
-    embedding: Tensor
-    prototype_logits: Tensor
+    uncertainty: Tensor | None = None
+    embedding: Tensor | None = None
+    prototype_logits: Tensor | None = None
+    prediction: Tensor | None = None
+    clusters: Tensor | None = None
+    rotation: Tensor | None = None
+    reconstruction: Tensor | None = None
 
 
 class Decision(NamedTuple):
@@ -60,17 +88,52 @@ class ChestModel(nn.Module):
         labels = len(config.label_names)
         self.encoder = build_encoder(config.encoder, config.encoder_weights)
         self.evidence = nn.ModuleList(_LocalEvidence(width, labels) for width in self.encoder.channels)
-        self.projector = nn.Sequential(
-            nn.Linear(self.encoder.channels[-1], config.embedding), nn.LayerNorm(config.embedding)
+        width, embedding = self.encoder.channels[-1], config.embedding
+        self.third = nn.Linear(width, labels) if config.multiclass else None
+        self.projector = nn.Sequential(nn.Linear(width, embedding), nn.LayerNorm(embedding))
+        self.prototypes = nn.Linear(embedding, 2 * labels, bias=False)
+        self.predictor = self._part(
+            Part.PREDICTOR,
+            nn.Linear(embedding, embedding),
+            nn.LayerNorm(embedding),
+            nn.ReLU(),
+            nn.Linear(embedding, embedding),
         )
-        self.prototypes = nn.Linear(config.embedding, 2 * labels, bias=False)
+        self.clusters = nn.Linear(embedding, CLUSTERS, bias=False) if Part.CLUSTERS in config.parts else None
+        self.rotation = self._part(Part.ROTATION, nn.Linear(width, 4))
+        stride = self.encoder.strides[-1]
+        self.decoder = self._part(Part.DECODER, nn.Conv2d(width, stride**2, 1), nn.PixelShuffle(stride))
+
+    def _part(self, part: Part, *layers: nn.Module) -> nn.Module | None:
+        return nn.Sequential(*layers) if part in self.config.parts else None
+
+    @property
+    def members(self) -> Sequence["ChestModel"]:
+        """The networks that the model consists of."""
+        return (self,)
 
     def forward(self, images: Tensor) -> Output:
-        """Map images float32[N,1,H,W] to logits float32[N,L] and embeddings float32[N,D]."""
+        """Map images float32[N,1,H,W] to logits float32[N,L] and what the parts make of them."""
         maps = self.encoder(images)
         logits = torch.stack([_pooled(cells) for cells in self._cells(maps)]).sum(0)
-        embedding = functional.normalize(self.projector(maps[-1].mean((2, 3))), dim=1)
-        return Output(logits, embedding, self._prototype_logits(embedding))
+        features = maps[-1].mean((2, 3))
+        projection = self.projector(features)
+        embedding = functional.normalize(projection, dim=1)
+        return Output(
+            logits,
+            self._third_logits(features) if self.third else None,
+            embedding,
+            self._prototype_logits(embedding),
+            self.predictor(projection) if self.predictor else None,
+            _cosines(self.clusters, embedding) if self.clusters else None,
+            self.rotation(features) if self.rotation else None,
+            self.decoder(maps[-1]) if self.decoder else None,
+        )
+
+    def _third_logits(self, features: Tensor) -> Tensor:
+        has = torch.tensor([name in self.config.multiclass for name in self.config.label_names])
+        logits: Tensor = self.third(features) if self.third else features
+        return logits.where(has.to(features.device), NO_THIRD_ANSWER)
 
     def decide(self, images: Tensor) -> Decision:
         """The logits of images float32[N,1,H,W] with the local evidence that they are the pooled sum of."""
@@ -82,9 +145,7 @@ class ChestModel(nn.Module):
 
     def _prototype_logits(self, embedding: Tensor) -> Tensor:
         """Cosine to each label's positive prototype less that to its negative one, over the temperature."""
-        # The prototypes' length is a constant of the step, so that each row's gradient stays a leaf layer's.
-        lengths = self.prototypes.weight.detach().norm(dim=1).clamp(min=1e-6)
-        cosines: Tensor = self.prototypes(embedding) / lengths
+        cosines = _cosines(self.prototypes, embedding)
         return (cosines[:, 0::2] - cosines[:, 1::2]) / PROTOTYPE_TEMPERATURE
 
 
@@ -99,6 +160,12 @@ class _LocalEvidence(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         cells: Tensor = self.logits(self.norm(features).relu())
         return cells
+
+
+def _cosines(directions: nn.Linear, embedding: Tensor) -> Tensor:
+    # The directions' length is a constant of the step, so that each row's gradient stays a leaf layer's.
+    cosines: Tensor = directions(embedding) / directions.weight.detach().norm(dim=1).clamp(min=1e-6)
+    return cosines
 
 
 def _pooled(cells: Tensor) -> Tensor:
