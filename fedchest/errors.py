@@ -33,5 +33,9 @@ class UnboundedLossError(FedChestError):
     """A loss or layer whose per-patient contribution can't be bounded was asked for with DP on."""
 
 
+class TrainingError(FedChestError):
+    """Training left the finite numbers: the loss or the parameters are infinite or not a number."""
+
+
 class EngineError(FedChestError):
     """A process that carries the federation (SuperLink, SuperNode, simulation) failed to start, join or finish."""

@@ -17,8 +17,9 @@ from fedchest.data.labels import UncertaintyPolicy, targets
 class ChestDataset:
     """N decoded images with L targets each.
 
-    `images` is uint8[N, H, W], often a memory map; `targets` float32[N, L] of 0 and 1; `mask` bool[N, L],
-    False where a label is left out of the loss; `patients` int64[N], dense numbers 0..P-1.
+    `images` is uint8[N, H, W], often a memory map; `targets` float32[N, L] in [0, 1]; `mask` bool[N, L],
+    False where a label is left out of the loss; `patients` int64[N], dense numbers 0..P-1; `uncertain`
+    bool[N, L], True where a label that `mask` leaves out is uncertain and kept apart; None when no label is.
     """
 
     images: npt.NDArray[np.uint8]
@@ -26,6 +27,7 @@ class ChestDataset:
     mask: npt.NDArray[np.bool_]
     patients: npt.NDArray[np.int64]
     label_names: tuple[str, ...]
+    uncertain: npt.NDArray[np.bool_] | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -59,7 +61,7 @@ def load_dataset(
 
     Raises DataError for an image that can't be decoded and ConfigError for an unknown label.
     """
-    values, mask = targets(cohort.labels, label_names, policies)
+    values, mask, uncertain = targets(cohort.labels, label_names, policies)
     numbers: dict[str, int] = {}
     patients = [numbers.setdefault(patient, len(numbers)) for patient in cohort.patients]
     return ChestDataset(
@@ -68,4 +70,5 @@ def load_dataset(
         mask=mask,
         patients=np.array(patients, dtype=np.int64),
         label_names=tuple(label_names),
+        uncertain=uncertain,
     )

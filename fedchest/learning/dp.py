@@ -1,9 +1,10 @@
 """DP-SGD whose unit is the patient (Abadi et al. 2016, algorithm 1, with a patient's rows as one record).
 
 One step: draw patients by Poisson sampling; average each drawn patient's gradient over at most K of the
-patient's images; clip it to C; add the clipped gradients up; add Gaussian noise of deviation sigma times C;
-divide by a public constant; let the optimiser step. Adding or removing one patient changes the sum before the
-noise by at most C, so the step is a Poisson-subsampled Gaussian mechanism, which `fedchest.accounting` composes.
+patient's images and over their views; clip it to C; add the clipped gradients up; add Gaussian noise of deviation
+sigma times C; divide by a public constant; let the optimiser step. Adding or removing one patient changes the sum
+before the noise by at most C, so the step is a Poisson-subsampled Gaussian mechanism, which `fedchest.accounting`
+composes. Averaging views before clipping is the augmentation multiplicity of De et al. 2022.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +16,13 @@ import torch
 from torch import Tensor, nn
 
 from fedchest.data.dataset import ChestDataset
-from fedchest.errors import ConfigError
-from fedchest.learning.batches import rows
+from fedchest.errors import ConfigError, TrainingError
+from fedchest.learning.batches import batch_of
 from fedchest.learning.gradients import PATIENT_GRADIENTS, DpEngine
-from fedchest.learning.objectives import Objective, objective_named
-from fedchest.learning.optimisation import Optimisation, build_optimizer
+from fedchest.learning.objectives import Loss, Objective
+from fedchest.learning.optimisation import Optimisation, are_finite, build_optimizer, trained
 from fedchest.learning.owners import Owners
+from fedchest.learning.views import ONE_VIEW, Look, Viewing, look_at
 from fedchest.models.chest import ChestModel
 from fedchest.models.normalization import refuse_batch_coupling
 from fedchest.protection.randomness import Randomness
@@ -77,23 +79,37 @@ def train_privately(
     objective: Objective,
     random: Randomness,
     *,
+    viewing: Viewing = ONE_VIEW,
+    public_images: Tensor | None = None,
     engine: DpEngine = DpEngine.BOOKKEEPING,
+    rows_at_once: int = ROWS_AT_ONCE,
+    autocast: torch.dtype | None = None,
     on_step: Callable[[int], None] | None = None,
 ) -> None:
     """Take `dp.steps` private steps on `model` in place; every step adds noise, also one that draws nobody.
 
-    The caller has reserved the steps' epsilon before. `on_step` is called after each step with the number of
-    steps taken. Raises UnboundedLossError when the objective or a layer couples patients.
+    The caller has reserved the steps' epsilon before. `viewing`, `public_images` and `autocast` are as in
+    `Objective`; the work is done where the model is. `on_step` is called after each step with the number of
+    steps taken. Raises UnboundedLossError when the objective or a layer couples patients, TrainingError when the
+    parameters are not finite any more.
     """
-    objective_named(objective.name, private=True)
-    optimizer = build_optimizer(optimisation, _trained(model))
-    draws, images, noise = random.child("patients"), random.child("images"), random.child("noise")
+    objective.admit(private=True)
+    viewing = objective.viewing(viewing)
+    loss = objective.start(model, data, public_images=public_images, autocast=autocast)
+    optimizer = build_optimizer(optimisation, trained(model))
+    draws, images, noise, views = (random.child(of) for of in ("patients", "images", "noise", "views"))
+    _require_finite(model, steps=0)
     for step in range(1, dp.steps + 1):
         drawn = draw_patients(data, dp.sampling_rate, draws)
         records = [choose_images(data, patient, dp.images_per_patient, images) for patient in drawn]
-        total = clipped_sum(model, data, records, objective, dp.clipping_norm, engine=engine)
+        looks = look_at(records, viewing, views)
+        total = clipped_sum(
+            model, data, looks, viewing, loss, dp.clipping_norm, engine=engine, rows_at_once=rows_at_once
+        )
         _set_gradients(model, noised_mean(total, dp, noise))
         optimizer.step()
+        loss.after_step(model)
+        _require_finite(model, steps=step)
         if on_step:
             on_step(step)
 
@@ -117,30 +133,34 @@ def choose_images(data: ChestDataset, patient: int, most: int, random: Randomnes
 def clipped_sum(
     model: ChestModel,
     data: ChestDataset,
-    records: Sequence[Vector],
-    objective: Objective,
+    looks: Sequence[Look],
+    viewing: Viewing,
+    loss: Loss,
     clipping_norm: float,
     *,
     engine: DpEngine = DpEngine.BOOKKEEPING,
     rows_at_once: int = ROWS_AT_ONCE,
 ) -> Tensor:
-    """The sum over `records` of each patient's mean gradient over its rows, clipped to `clipping_norm`.
+    """The sum over `looks` of each patient's mean gradient over its images, clipped to `clipping_norm`.
 
-    `records[i]` holds the rows of one patient, int64. Returns float32[parameters trained], in module order.
-    Removing a record changes the result by at most the norm, tested in `tests/learning/test_dp.py` by
+    `looks[i]` is a look at one patient. Returns float32[parameters trained], in module order. Removing a look
+    changes the result by at most the norm, tested in `tests/learning/test_dp.py` by
     `test_removing_a_patient_changes_the_clipped_sum_by_at_most_the_norm`. A patient whose gradient is not
     finite contributes nothing, which depends on that patient alone.
     `rows_at_once` bounds memory only: patients are never split between micro-batches.
     """
     refuse_batch_coupling(model)
     model.train()
-    total = torch.zeros(sum(parameter.numel() for parameter in _trained(model)))
+    parameters = trained(model)
+    total = torch.zeros(sum(parameter.numel() for parameter in parameters), device=parameters[0].device)
+    bound = clipping_norm * (1 - CLIPPING_MARGIN)
     with PATIENT_GRADIENTS[engine](model) as gradients:
-        for together in _micro_batches(records, rows_at_once):
-            owners = Owners.of_records(together)
-            images, targets, mask = rows(data, np.concatenate(together))
-            by_row = objective.rows(model(images), targets, mask) / owners.spread(owners.rows_each)
-            total += gradients.clipped_sum(by_row.sum(), owners, clipping_norm * (1 - CLIPPING_MARGIN))
+        for together in _micro_batches(looks, rows_at_once):
+            of_images = Owners.of_records([look.rows[:, 0] for look in together])
+            of_rows = Owners.of_records([look.rows.ravel() for look in together])
+            batch = batch_of(data, together, viewing, total.device)
+            by_image = loss.rows(model, batch) / of_images.spread(of_images.rows_each)
+            total += gradients.clipped_sum(by_image.sum(), of_rows, bound)
     return total
 
 
@@ -149,27 +169,32 @@ def noised_mean(total: Tensor, dp: DpConstants, random: Randomness) -> Tensor:
 
     The deviation is tested by `tests/learning/test_dp.py::test_an_empty_draw_moves_the_model_by_the_noise`.
     """
-    noise = torch.from_numpy(random.normal(total.numel()))
+    noise = torch.from_numpy(random.normal(total.numel())).to(total.device)
     return (total + noise * (dp.noise_multiplier * dp.clipping_norm)) / dp.expected_patients
 
 
-def _micro_batches(records: Sequence[Vector], rows_at_once: int) -> Iterator[list[Vector]]:
-    together: list[Vector] = []
-    for record in records:
-        if together and sum(map(len, together)) + len(record) > rows_at_once:
+def _micro_batches(looks: Sequence[Look], rows_at_once: int) -> Iterator[list[Look]]:
+    together: list[Look] = []
+    for look in looks:
+        if together and sum(other.rows.size for other in together) + look.rows.size > rows_at_once:
             yield together
             together = []
-        together.append(record)
+        together.append(look)
     if together:
         yield together
 
 
 def _set_gradients(model: ChestModel, gradient: Tensor) -> None:
-    trained = _trained(model)
-    pieces = torch.split(gradient, [parameter.numel() for parameter in trained])
-    for parameter, piece in zip(trained, pieces, strict=True):
+    parameters = trained(model)
+    pieces = torch.split(gradient, [parameter.numel() for parameter in parameters])
+    for parameter, piece in zip(parameters, pieces, strict=True):
         parameter.grad = piece.view_as(parameter).clone(memory_format=torch.preserve_format)
 
 
-def _trained(model: ChestModel) -> list[nn.Parameter]:
-    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+def _require_finite(model: nn.Module, *, steps: int) -> None:
+    """Whether parameters are finite is told by the released model itself, so saying it costs no privacy."""
+    if not are_finite(model):
+        raise TrainingError(
+            f"The model's parameters are not finite after {steps} private steps: a finite model to start from and a "
+            "lower learning_rate are needed."
+        )

@@ -19,6 +19,16 @@ class Optimisation:
     weight_decay: float = 0.0
 
 
+def trained(model: nn.Module) -> list[nn.Parameter]:
+    """The parameters that are trained, in module order."""
+    return [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+
+def are_finite(model: nn.Module) -> bool:
+    """Whether every parameter is a finite number."""
+    return all(bool(parameter.isfinite().all()) for parameter in model.parameters())
+
+
 def build_optimizer(optimisation: Optimisation, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
     """A fresh optimiser. Raises ConfigError when the name is unknown or the learning rate is not positive."""
     if optimisation.learning_rate <= 0:
