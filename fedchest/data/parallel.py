@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from typing import TypeVar
 
 from fedchest.errors import DataError
@@ -15,21 +16,29 @@ Part = TypeVar("Part")
 Result = TypeVar("Result")
 
 
-def in_processes(work: Callable[[Part], Result], parts: Sequence[Part]) -> Iterator[Result]:
-    """`work` of each part, in order, on as many processes as there are usable cores.
+@contextmanager
+def worked_through(
+    work: Callable[[Part], Result], parts: Sequence[Part], *, in_processes: bool
+) -> Iterator[Iterator[Result]]:
+    """`work` of each part, in order: here, or in as many other processes as there are usable cores.
 
-    `work` and what it takes and gives must be picklable, and a script that gets here needs the usual guard of its
-    main part. When the caller stops early, parts not yet begun are dropped. What `work` raises is raised here;
-    DataError when a process is killed.
+    For the latter `work` and what it takes and gives must be picklable, and a script needs the usual guard of its
+    main part. When the block ends early, parts not yet begun are dropped and no process is left. What `work` raises
+    is raised here; DataError when a process is killed.
     """
+    if not in_processes:
+        yield map(work, parts)
+        return
     # A fork of a process that has torch's threads can hang.
     context = multiprocessing.get_context("spawn")
     cores = len(os.sched_getaffinity(0))
-    with ProcessPoolExecutor(cores, mp_context=context, initializer=_live_and_die_with_parent) as pool:
-        try:
-            yield from pool.map(work, parts)
-        except BrokenProcessPool:
-            raise DataError("A helping process was killed, for lack of memory perhaps.") from None
+    pool = ProcessPoolExecutor(cores, mp_context=context, initializer=_live_and_die_with_parent)
+    try:
+        yield pool.map(work, parts)
+    except BrokenProcessPool:
+        raise DataError("A helping process was killed, for lack of memory perhaps.") from None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _live_and_die_with_parent() -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from fedchest.data.chexpert import FOLDERS, Split, write_table
 from fedchest.data.labels import OBSERVATIONS
-from fedchest.data.parallel import in_processes
+from fedchest.data.parallel import worked_through
 from fedchest.data.phantom.patients import PhantomImage, cohort_of, images_of, write_sites
 from fedchest.data.phantom.render import Rendering, render
 from fedchest.errors import ConfigError, DataError
@@ -98,8 +98,8 @@ def _rendered(
 ) -> Iterator[tuple[int, list[PhantomImage]]]:
     """(last number done, its images), some patients at a time, in order; on all cores where that is worth it."""
     parts = [numbers[start : start + _TOGETHER] for start in range(0, len(numbers), _TOGETHER)]
-    written = map(write, parts) if len(numbers) < _WORTH_PROCESSES else in_processes(write, parts)
-    yield from zip((part[-1] for part in parts), written, strict=True)
+    with worked_through(write, parts, in_processes=len(numbers) >= _WORTH_PROCESSES) as written:
+        yield from zip((part[-1] for part in parts), written, strict=True)
 
 
 def _write_patients(
