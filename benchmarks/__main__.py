@@ -4,13 +4,15 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import cache, dp_step, round_overhead, scale, sealing, wire
+from benchmarks import cache, cohort_size, dp_step, loading, round_overhead, scale, sealing, wire
 from benchmarks.report import Case, as_table, figures, machine, versions
 
 BENCHMARKS = {
     "sealing": sealing,
     "wire": wire,
     "cache": cache,
+    "cohort_size": cohort_size,
+    "loading": loading,
     "dp_step": dp_step,
     "round_overhead": round_overhead,
     "scale": scale,

@@ -196,7 +196,7 @@ def _loss(logits: Tensor, targets: Tensor) -> Tensor:
 def _tensors(data: ChestDataset) -> tuple[Tensor, Tensor]:
     from fedchest.learning.batches import network_input
 
-    return network_input(data.images), torch.from_numpy(data.targets)
+    return network_input(data.images[:]), torch.from_numpy(data.targets)
 
 
 def _sgd(model: nn.Module) -> torch.optim.Optimizer:

@@ -3,21 +3,23 @@
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import click
 from PIL import Image
 from rich.console import Console
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
+from fedchest.data.cache import cache_bytes, cached_images
 from fedchest.data.chexpert import Split, Views, read_chexpert
 from fedchest.data.cohort import Cohort
 from fedchest.data.export import write_tree
 from fedchest.data.partition import PartitionScheme, partition_patients
 from fedchest.data.phantom.writer import write_phantom_cohort
-from fedchest.data.reader import read_cohort
+from fedchest.data.reader import has_split, read_cohort
 from fedchest.data.summary import CohortSummary, contact_sheet, summarise
 
 _SHEET_IMAGES, _SHEET_SIZE = 12, 128
@@ -150,6 +152,38 @@ def partition(
     for number, share in enumerate(shares, start=1):
         write_tree(share, out / f"institution-{number}", "train")
     _show(_by_name(shares), as_json, out=str(out))
+
+
+@data.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option(
+    "--image-size", type=click.IntRange(1), default=64, show_default=True, help="Pixels along a side."
+)
+@click.option(
+    "--views", type=click.Choice(["frontal", "lateral", "all"]), default="frontal", show_default=True
+)
+@_json_option
+def cache(folder: Path, out: Path, image_size: int, views: Views, as_json: bool) -> None:
+    """Decode the images of FOLDER into OUT, which any run on FOLDER then takes as its --cache.
+
+    Interrupted, it goes on where it was when it is called again.
+    """
+    splits: list[Split] = ["train", "valid"] if has_split(folder, "valid") else ["train"]
+    cohorts = {split: read_cohort(folder, split, views=views) for split in splits}
+    images = sum(map(len, cohorts.values()))
+    needed = sum(cache_bytes(cohort, image_size) for cohort in cohorts.values())
+    click.echo(f"{images:,} images of {image_size} pixels take {needed / 1e9:.2f} GB in {out}.", err=True)
+    with Progress(console=Console(stderr=True), transient=True) as bar:
+        for split, cohort in cohorts.items():
+            task = bar.add_task(f"Decoding {split}", total=len(cohort))
+            cached_images(cohort, image_size, out, progress=partial(_advance, bar, task))
+    if as_json:
+        click.echo(json.dumps({"images": images, "bytes": needed, "cache": str(out)}, indent=1))
+
+
+def _advance(bar: Progress, task: TaskID, done: int, _: int) -> None:
+    bar.update(task, completed=done)
 
 
 def _by_name(shares: tuple[Cohort, ...]) -> dict[str, CohortSummary]:

@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 
 from fedchest.data.cohort import FRONTAL, FRONTAL_AP, FRONTAL_PA, LATERAL, Cohort
-from fedchest.data.labels import BLANK, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN
+from fedchest.data.labels import BLANK, NEGATIVE, OBSERVATIONS, POSITIVE, UNCERTAIN, UNKNOWN
 from fedchest.errors import DataError
 from fedchest.files import write_atomically
 
@@ -22,7 +22,8 @@ Views = Literal["frontal", "lateral", "all"]
 FOLDERS = ("CheXpert-v1.0-small", "CheXpert-v1.0")
 """The names of the tree as Stanford ships it; every path in its tables begins with one of them."""
 
-COLUMNS = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA", *OBSERVATIONS)
+ABOUT = ("Path", "Sex", "Age", "Frontal/Lateral", "AP/PA")
+COLUMNS = (*ABOUT, *OBSERVATIONS)
 
 _LABELS = {
     "1.0": POSITIVE,
@@ -33,6 +34,7 @@ _LABELS = {
     "-1": UNCERTAIN,
     "": BLANK,
 }
+_NO_LABELS = (UNKNOWN,) * len(OBSERVATIONS)
 _LABEL_CELLS = {POSITIVE: "1.0", NEGATIVE: "0.0", UNCERTAIN: "-1.0", BLANK: ""}
 _SEXES = ("Male", "Female", "Unknown")
 _VIEWS = {
@@ -66,7 +68,8 @@ def read_chexpert(root: Path, split: Split, *, views: Views = "frontal") -> Coho
     """The cohort of one split of the CheXpert tree at `root`, without decoding any image.
 
     `root` is the folder that holds train.csv, or the one above it that holds CheXpert-v1.0-small or
-    CheXpert-v1.0. Raises DataError, naming file, line and column, for a missing table or column, an unknown
+    CheXpert-v1.0. A table without any of the 14 observations is that of a hospital without labels: all are UNKNOWN.
+    Raises DataError, naming file, line and column, for a missing table or column, an unknown
     label value, sex, age or view, a path outside the tree or without a file, a path listed twice, and when no
     image is left.
     """
@@ -113,11 +116,18 @@ def chexpert_folder(root: Path) -> Path:
 def write_table(cohort: Cohort, table: Path) -> None:
     """Write `cohort` as the CheXpert table `table`, which lies in the cohort's root or in a copy of it.
 
-    The paths in it begin with CheXpert-v1.0-small, whatever the folder is called, as Stanford's do.
+    The paths in it begin with CheXpert-v1.0-small, whatever the folder is called, as Stanford's do. A cohort without
+    any label gets a table without the observations; raises DataError when only some labels are unknown.
     """
+    unknown = cohort.labels == UNKNOWN
+    labelled = not unknown.all()
+    if labelled and unknown.any():
+        raise DataError(
+            f"{table} can't be written: CheXpert's table has no cell for a label that is unknown."
+        )
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    writer.writerow(COLUMNS if labelled else ABOUT)
     for row in range(len(cohort)):
         writer.writerow(
             (
@@ -125,7 +135,7 @@ def write_table(cohort: Cohort, table: Path) -> None:
                 cohort.sexes[row],
                 int(cohort.ages[row]),
                 *_VIEW_CELLS[cohort.views[row]],
-                *(_LABEL_CELLS[int(label)] for label in cohort.labels[row]),
+                *(_LABEL_CELLS[label] for label in cohort.labels[row].tolist() if labelled),
             )
         )
     write_atomically(table, text.getvalue().encode())
@@ -135,18 +145,20 @@ def _read_rows(table: Path) -> Iterator[_Row]:
     try:
         with table.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.DictReader(file, restval=None, strict=True)
-            missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+            labelled = any(name in OBSERVATIONS for name in reader.fieldnames or ())
+            wanted = COLUMNS if labelled else ABOUT
+            missing = [name for name in wanted if name not in (reader.fieldnames or ())]
             if missing:
                 raise DataError(f"{table} has no column {missing[0]!r}.")
             for cells in reader:
-                yield _parse_row(cells, f"{table}, line {reader.line_num}")
+                yield _parse_row(cells, f"{table}, line {reader.line_num}", labelled)
     except FileNotFoundError:
         raise DataError(f"{table} does not exist.") from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{table} can't be read as a CSV table: {error}.") from None
 
 
-def _parse_row(cells: dict[str, str | None], where: str) -> _Row:
+def _parse_row(cells: dict[str, str | None], where: str, labelled: bool) -> _Row:
     if None in cells.values() or None in cells:
         raise DataError(f"{where}: the row does not have as many cells as the header.")
     text = {name: value.strip() for name, value in cells.items() if value is not None}
@@ -160,7 +172,7 @@ def _parse_row(cells: dict[str, str | None], where: str) -> _Row:
         raise DataError(
             f"{where}: Frontal/Lateral {text['Frontal/Lateral']!r} with AP/PA {text['AP/PA']!r} is no view."
         )
-    labels = tuple(_parse_label(text[name], name, where) for name in OBSERVATIONS)
+    labels = tuple(_parse_label(text[name], name, where) for name in OBSERVATIONS) if labelled else _NO_LABELS
     return _Row(path, patient, text["Sex"], int(text["Age"]), view, labels)
 
 

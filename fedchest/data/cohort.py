@@ -1,12 +1,13 @@
 """A cohort: the images of some patients and what their reports say, not yet decoded."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from fedchest.data.labels import UNKNOWN
 from fedchest.errors import DataError
 
 FRONTAL_AP, FRONTAL_PA, FRONTAL, LATERAL = "frontal-AP", "frontal-PA", "frontal", "lateral"
@@ -54,6 +55,12 @@ class Cohort:
 def distinct_patients(cohort: Cohort) -> tuple[str, ...]:
     """The cohort's patients, each once, in order of first appearance."""
     return tuple(dict.fromkeys(cohort.patients))
+
+
+def hide_labels(cohort: Cohort, patients: Collection[str]) -> Cohort:
+    """`cohort` with every label of the given patients UNKNOWN, as in a hospital that labelled none of theirs."""
+    hidden = np.isin(cohort.patients, list(patients))
+    return replace(cohort, labels=np.where(hidden[:, None], np.int8(UNKNOWN), cohort.labels))
 
 
 def refuse_shared_patients(first: Cohort, second: Cohort) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,16 +14,28 @@ from fedchest.data.cohort import Cohort
 from fedchest.data.labels import UncertaintyPolicy, targets
 
 
+class Images(Protocol):
+    """Images of uint8[H, W] in order: an array uint8[N, H, W], or what reads such rows from disk."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, H, W)."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, rows: slice | npt.NDArray[np.int64], /) -> npt.NDArray[np.uint8]: ...
+
+
 @dataclass(frozen=True, eq=False)
 class ChestDataset:
     """N decoded images with L targets each.
 
-    `images` is uint8[N, H, W], often a memory map; `targets` float32[N, L] in [0, 1]; `mask` bool[N, L],
+    `images` are uint8[N, H, W], mostly on disk; `targets` float32[N, L] in [0, 1]; `mask` bool[N, L],
     False where a label is left out of the loss; `patients` int64[N], dense numbers 0..P-1; `uncertain`
     bool[N, L], True where a label that `mask` leaves out is uncertain and kept apart; None when no label is.
     """
 
-    images: npt.NDArray[np.uint8]
+    images: Images
     targets: npt.NDArray[np.float32]
     mask: npt.NDArray[np.bool_]
     patients: npt.NDArray[np.int64]

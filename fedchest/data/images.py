@@ -1,6 +1,5 @@
 """Decoding one radiograph file to grey pixels, or saying in one sentence why it can't be."""
 
-import hashlib
 from io import BytesIO
 from pathlib import Path
 
@@ -22,20 +21,21 @@ def read_image_file(path: Path) -> bytes:
         raise DataError(f"{path} can't be read: {error.strerror}.") from None
 
 
-def content_digest(path: Path) -> bytes:
-    """The SHA-256 of the image file `path`, 32 bytes. Raises DataError when it can't be read."""
-    return hashlib.sha256(read_image_file(path)).digest()
-
-
 def decode(path: Path, size: int) -> npt.NDArray[np.uint8]:
-    """The radiograph in `path` (PNG, JPEG or DICOM) as uint8[size, size], by Pillow's antialiased bilinear filter.
+    """The radiograph in the file `path` as `decode_content` gives it. Raises as that does, and for a missing file."""
+    return decode_content(read_image_file(path), path, size)
+
+
+def decode_content(content: bytes, path: Path, size: int) -> npt.NDArray[np.uint8]:
+    """The radiograph in `content`, the bytes of `path`, a PNG, JPEG or DICOM, as uint8[size, size].
+
+    It is resized by Pillow's antialiased bilinear filter.
 
     The aspect ratio is not kept, as in Irvin et al. 2019 ("Training Procedure"), who also fed square images of the
     whole field. Files that store grey as colour, palette or opaque RGBA are converted, since that is exact.
     Raises DataError for a file that is not a complete PNG, JPEG or DICOM, that holds real colour or transparency, or
     whose pixels are not 8 bits deep (16-bit files need a window that only their maker knows).
     """
-    content = read_image_file(path)
     grey = Image.fromarray(dicom_pixels(content, str(path))) if is_dicom(content) else _opened(content, path)
     if grey.size != (size, size):
         grey = grey.resize((size, size), Image.Resampling.BILINEAR)

@@ -6,6 +6,7 @@ ratios between methods on the same split.
 
 import csv
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -76,8 +77,9 @@ def read_nih(root: Path, split: Split, *, views: Views = "frontal") -> Cohort:
     if not rows:
         raise DataError(f"{root} has no image that {LISTS[split]} lists.")
     names, patients, labels, views_of, sexes, ages = zip(*rows, strict=True)
-    if len(set(names)) < len(names):
-        raise DataError(f"{table} lists {next(name for name in names if names.count(name) > 1)} twice.")
+    name, times = Counter(names).most_common(1)[0]
+    if times > 1:
+        raise DataError(f"{table} lists {name} {times} times.")
     return Cohort(
         root=root,
         paths=tuple(str(files[name].relative_to(root)) for name in names),

@@ -1,6 +1,7 @@
 """Dividing a cohort among institutions and setting patients aside; a patient is never divided."""
 
 import csv
+import hashlib
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 
@@ -66,6 +67,29 @@ def hold_out(cohort: Cohort, fraction: float, seed: int) -> tuple[Cohort, Cohort
         cohort.select_patients([patients[index] for index in order[count:]]),
         cohort.select_patients([patients[index] for index in order[:count]]),
     )
+
+
+def unlabelled_patients(cohort: Cohort, labelled_share: float, seed: int) -> tuple[str, ...]:
+    """Those whose labels a semi-supervised study hides, by `hide_labels`, so that about `labelled_share` keep theirs.
+
+    Each patient's side follows from the seed and the patient's name alone, so that no patient moves another, and
+    whoever is labelled at one share is so at every larger one. Raises DataError for a share outside [0, 1].
+    """
+    if not 0 <= labelled_share <= 1:
+        raise DataError(
+            f"A share of {labelled_share} of the patients can't be labelled; it must be from 0 to 1."
+        )
+    return tuple(
+        patient
+        for patient in distinct_patients(cohort)
+        if patient_draw(patient, "labels", seed) >= labelled_share
+    )
+
+
+def patient_draw(patient: str, purpose: str, seed: int) -> float:
+    """A number in [0, 1) that is as good as random but fixed for the patient, the purpose and the seed."""
+    digest = hashlib.sha256(f"{purpose} {seed} {patient}".encode()).digest()
+    return int.from_bytes(digest[:6], "big") / 2**48
 
 
 def _iid(

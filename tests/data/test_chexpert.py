@@ -6,8 +6,8 @@ import pytest
 from trees import FOLDER, MakeTree
 
 from fedchest.data.chexpert import COLUMNS, read_chexpert, write_table
-from fedchest.data.cohort import distinct_patients
-from fedchest.data.labels import OBSERVATIONS, column_of
+from fedchest.data.cohort import distinct_patients, hide_labels
+from fedchest.data.labels import DEFAULT_POLICIES, OBSERVATIONS, UNKNOWN, column_of, targets
 from fedchest.errors import DataError
 
 
@@ -82,6 +82,36 @@ def test_a_bad_cell_is_named(make_tree: MakeTree, cells: dict[str, str], sentenc
 def test_a_missing_column_is_named(make_tree: MakeTree) -> None:
     columns = tuple(name for name in COLUMNS if name != "Pleural Other")
     with pytest.raises(DataError, match=r"train\.csv has no column 'Pleural Other'\."):
+        read_chexpert(make_tree([{}], columns=columns), "train")
+
+
+def test_a_hospital_without_labels_knows_none(make_tree: MakeTree, tmp_path: Path) -> None:
+    columns = COLUMNS[: -len(OBSERVATIONS)]
+    cohort = read_chexpert(make_tree([{}, {"Sex": "Male", "Age": "71"}], columns=columns), "train")
+    assert (cohort.labels == UNKNOWN).all()
+    assert cohort.labels.shape == (2, 14)
+    assert (cohort.sexes[1], cohort.ages[1], cohort.views[1]) == ("Male", 71, "frontal-AP")
+    values, mask = targets(cohort.labels, OBSERVATIONS, DEFAULT_POLICIES)
+    assert not mask.any()
+    assert not values.any()
+    write_table(cohort, cohort.root / "train.csv")
+    again = read_chexpert(cohort.root, "train")
+    assert (again.labels == UNKNOWN).all()
+    assert again.paths == cohort.paths
+
+
+def test_a_table_has_no_cell_for_some_unknown_labels(rendered: Path, tmp_path: Path) -> None:
+    cohort = read_chexpert(rendered, "train")
+    partly = hide_labels(cohort, cohort.patients[:1])
+    with pytest.raises(DataError, match="no cell for a label that is unknown"):
+        write_table(partly, tmp_path / "train.csv")
+
+
+@pytest.mark.parametrize("present", [OBSERVATIONS[:1], OBSERVATIONS[3:9]])
+def test_some_but_not_all_label_columns_are_an_error(make_tree: MakeTree, present: tuple[str, ...]) -> None:
+    absent = next(name for name in OBSERVATIONS if name not in present)
+    columns = (*COLUMNS[: -len(OBSERVATIONS)], *present)
+    with pytest.raises(DataError, match=rf"has no column '{absent}'\."):
         read_chexpert(make_tree([{}], columns=columns), "train")
 
 

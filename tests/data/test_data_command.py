@@ -8,6 +8,7 @@ from click.testing import CliRunner, Result
 from PIL import Image
 
 from fedchest.cli.data import data
+from fedchest.data.cache import cached_images
 from fedchest.data.chexpert import read_chexpert
 from fedchest.errors import DataError
 
@@ -52,6 +53,25 @@ def test_partition_gives_each_institution_a_tree_of_its_own(rendered: Path, tmp_
     for share in shares:
         on_disk = {path.name for path in (share.root / "train").iterdir()}
         assert on_disk == set(share.patients)
+
+
+def test_cache_announces_its_size_and_is_what_a_run_then_uses(
+    rendered: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "cache"
+    result = run("cache", rendered, out, "--image-size", 32, "--views", "all", "--json")
+    cohorts = [read_chexpert(rendered, split, views="all") for split in ("train", "valid")]
+    images = sum(map(len, cohorts))
+    written = sum(file.stat().st_size for file in out.iterdir())
+    assert json.loads(result.stdout) == {"images": images, "bytes": written, "cache": str(out)}
+    assert f"{images} images of 32 pixels take 0.00 GB in {out}." in result.stderr
+
+    def fail(content: bytes, path: Path, size: int) -> None:
+        raise AssertionError(f"{path} was decoded again")
+
+    monkeypatch.setattr("fedchest.data.cache.decode_content", fail)
+    for cohort in cohorts:
+        assert cached_images(cohort, 32, out).shape == (len(cohort), 32, 32)
 
 
 def test_a_folder_without_a_tree_is_one_sentence(tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def test_two_files_of_one_name_are_refused(chest_xray14: Path) -> None:
         (",75,61,F,PA", ",75,old,F,PA", "line 2: Patient Age is 'old'"),
         (",75,61,F,PA", ",75,61,X,PA", "line 2: Patient Gender is 'X'"),
         (",75,61,F,PA", ",75,61,F,LL", "line 2: View Position is 'LL'"),
-        ("00000075_001.png", "00000075_000.png", "lists 00000075_000.png twice"),
+        ("00000075_001.png", "00000075_000.png", "lists 00000075_000.png 2 times"),
     ],
 )
 def test_a_fault_in_the_table_is_named(chest_xray14: Path, old: str, new: str, sentence: str) -> None:

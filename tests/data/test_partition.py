@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from fedchest.data.chexpert import read_chexpert
 from fedchest.data.cohort import Cohort, distinct_patients
 from fedchest.data.labels import BLANK, OBSERVATIONS, column_of
-from fedchest.data.partition import PartitionScheme, hold_out, partition_patients
+from fedchest.data.partition import PartitionScheme, hold_out, partition_patients, unlabelled_patients
 from fedchest.errors import DataError
 
 SCHEMES = [scheme for scheme in PartitionScheme if scheme is not PartitionScheme.SITE]
@@ -131,3 +131,24 @@ def test_held_out_patients_are_in_no_training_image(patients: int, fraction: flo
 def test_nothing_sensible_to_hold_out_is_refused(fraction: float) -> None:
     with pytest.raises(DataError, match="can't be held out of 10 patients"):
         hold_out(cohort_of(10), fraction, 0)
+
+
+def test_the_labelled_share_is_met_and_grows_without_moving_anyone() -> None:
+    cohort = cohort_of(2000)
+    sides = [set(unlabelled_patients(cohort, share, 4)) for share in (0.0, 0.1, 0.5, 1.0)]
+    assert [len(side) / 2000 for side in sides] == pytest.approx([1, 0.9, 0.5, 0], abs=0.03)
+    assert sides[0] > sides[1] > sides[2] > sides[3]
+
+
+def test_no_patient_moves_another_to_the_unlabelled() -> None:
+    cohort = cohort_of(300)
+    every = set(unlabelled_patients(cohort, 0.4, 1))
+    some = cohort.select_patients(distinct_patients(cohort)[50:90])
+    assert set(unlabelled_patients(some, 0.4, 1)) == every & set(some.patients)
+    assert every != set(unlabelled_patients(cohort, 0.4, 2))
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.01, float("nan")])
+def test_a_share_that_is_none_is_refused(share: float) -> None:
+    with pytest.raises(DataError, match=r"share of .* must be from 0 to 1"):
+        unlabelled_patients(cohort_of(3), share, 0)
