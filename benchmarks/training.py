@@ -55,7 +55,7 @@ def _trained(data: Path, cache: Path, sections: Sections) -> CentralResults:
     torch.set_num_threads(1)
     with TemporaryDirectory() as folder:
         root = Path(folder)
-        places = {
+        places: dict[str, dict[str, Any]] = {
             "data": {"data": data, "cache": cache},
             "privacy": {"epsilon_ledger": root / "epsilon"},
             "run": {"out": root / "run", "workers": 1},

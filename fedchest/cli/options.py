@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from fedchest.data.labels import UncertaintyPolicy
 from fedchest.errors import ConfigError
 from fedchest.federation.config import Settings
 
@@ -84,6 +85,6 @@ def _pairs(items: tuple[str, ...]) -> dict[str, str]:
     for item in items:
         label, separator, policy = item.partition("=")
         if not separator:
-            raise ConfigError(f"uncertainty = {item!r}: allowed is LABEL=u-ignore|u-zeros|u-ones.")
+            raise ConfigError(f"uncertainty = {item!r}: allowed is LABEL={'|'.join(UncertaintyPolicy)}.")
         pairs[label] = policy
     return pairs

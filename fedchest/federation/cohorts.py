@@ -1,12 +1,11 @@
 """Whose images a run uses: the hospitals' parts, each one's own validation patients, and the public set."""
 
-import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
 from fedchest.data.cache import cached_images
 from fedchest.data.cohort import Cohort, distinct_patients
-from fedchest.data.partition import partition_patients
+from fedchest.data.partition import partition_patients, patient_draw, unlabelled_patients
 from fedchest.data.reader import has_split, read_cohort
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import RunDirectory
@@ -32,16 +31,18 @@ def public_set(settings: Settings) -> Cohort | None:
 def split(settings: Settings, cohort: Cohort) -> tuple[Cohort, Cohort | None]:
     """(training, validation): each patient's side follows from that patient's name alone, so none moves another."""
     patients = distinct_patients(cohort)
-    kept = [patient for patient in patients if _draw(settings, patient) < settings.partition.local_validation]
+    share, seed = settings.partition.local_validation, settings.run.seed
+    kept = [patient for patient in patients if patient_draw(patient, "local validation", seed) < share]
     if not kept or len(kept) == len(patients):
         return cohort, None
     return cohort.select_patients([p for p in patients if p not in set(kept)]), cohort.select_patients(kept)
 
 
-def _draw(settings: Settings, patient: str) -> float:
-    """A number in [0, 1) that is as good as random but fixed for the seed and the patient."""
-    digest = hashlib.sha256(f"local validation {settings.run.seed} {patient}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / 2**64
+def unlabelled(settings: Settings, cohort: Cohort, institution: int) -> tuple[str, ...]:
+    """The patients of an institution's cohort whose labels training may not see: all of the first few institutions."""
+    none_labelled = institution < settings.partition.unlabelled_institutions
+    share = 0.0 if none_labelled else settings.data.labelled_share
+    return unlabelled_patients(cohort, share, settings.run.seed)
 
 
 def decode_all(settings: Settings, directory: RunDirectory, cohorts: Sequence[Cohort]) -> None:

@@ -15,6 +15,10 @@ from fedchest.errors import ConfigError
 from fedchest.federation.study import Stage
 from fedchest.learning.gradients import DpEngine
 from fedchest.learning.optimisation import Optimisation
+from fedchest.models.dual_stream import Streams
+from fedchest.models.fusion import Fusion
+from fedchest.models.heads import Head
+from fedchest.models.normalization import Normalization
 from fedchest.models.parameters import Trainable
 
 AbsolutePath = Annotated[Path, AfterValidator(Path.absolute)]
@@ -41,9 +45,18 @@ class DataSettings(_Section):
     )
     uncertainty: dict[str, UncertaintyPolicy] = Field(
         default_factory=dict,
-        description="policy per label, as LABEL=u-ignore|u-zeros|u-ones; else the best known",
+        description=f"policy per label, as LABEL={'|'.join(UncertaintyPolicy)}; else the best known",
     )
     image_size: int = Field(64, ge=32, le=1024, description="side of the square image, pixels")
+    labelled_share: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of the training patients whose labels are used; the others' are hidden",
+    )
+    teacher: AbsolutePath | None = Field(
+        None, description="run whose model labels what is uncertain (for the policy u-self-trained)"
+    )
     cache: AbsolutePath | None = Field(
         None, description="folder of the decoded images; default: inside the run"
     )
@@ -55,6 +68,15 @@ class DataSettings(_Section):
     def policies(self) -> dict[str, UncertaintyPolicy]:
         """The uncertainty policy of every predicted label."""
         return {name: self.uncertainty.get(name, DEFAULT_POLICIES[name]) for name in self.label_names()}
+
+    @model_validator(mode="after")
+    def _teacher_where_needed(self) -> "DataSettings":
+        taught = UncertaintyPolicy.SELF_TRAINED in self.policies().values()
+        if taught != (self.teacher is not None):
+            raise ValueError(
+                f"data.teacher = {self.teacher}: a run is allowed with the policy u-self-trained, and needed for it"
+            )
+        return self
 
     @model_validator(mode="after")
     def _known_labels(self) -> "DataSettings":
@@ -72,6 +94,9 @@ class PartitionSettings(_Section):
     )
     partition: PartitionScheme = Field(PartitionScheme.IID, description="how patients are divided")
     alpha: float = Field(0.3, gt=0, description="Dirichlet concentration (dirichlet and quantity)")
+    unlabelled_institutions: int = Field(
+        0, ge=0, description="so many of the hospitals have no labels at all"
+    )
     local_validation: float = Field(
         0.1, ge=0, lt=1, description="share of a hospital's patients kept for its own check"
     )
@@ -81,7 +106,25 @@ class ModelSettings(_Section):
     """The encoder and where its first weights come from."""
 
     model: str = Field("fedchest", description="named configuration that the other settings start from")
-    encoder: str = Field("xception-nano", description="xception-nano or a timm model's name")
+    encoder: str = Field(
+        "xception-nano", description="xception-nano, xception-tiny, ievit-tiny or a timm model"
+    )
+    normalization: Normalization = Field(
+        Normalization.GROUP, description="batch normalisation becomes group's, or keeps given statistics"
+    )
+    adapter_rank: int = Field(
+        0, ge=0, le=256, description="rank of low-rank adapters on the encoder; 0: none"
+    )
+    streams: Streams = Field(
+        Streams.ENCODER, description="encoder, autoencoder, or both fused by concat, gate or cross-attention"
+    )
+    fusion: Fusion = Field(Fusion.NONE, description="how the scales are fused")
+    head: Head = Field(Head.EVIDENCE, description="how feature maps become logits")
+    hierarchy: bool = Field(
+        False, description="CheXpert's label tree in training and inference (labels: all)"
+    )
+    embedding: int = Field(64, ge=1, le=4096, description="width of the projected image")
+    members: int = Field(1, ge=1, le=32, description="networks of an ensemble, trained side by side")
     weights: AbsolutePath | None = Field(
         None, description="first weights: a model of FedChest's, or timm's own file"
     )
@@ -107,10 +150,15 @@ class FineTuning(StrEnum):
     LAST_SCALE = "last-scale"
     NORMS_AND_HEAD = "norms-and-head"
     HEAD = "head"
+    AUTO_RGN = "auto-rgn"  # all, each tensor at a rate by its relative gradient
+    ADAPTERS = "adapters"
     GRADUAL = "gradual"  # from the head down to the first layer, a part of the rounds each
 
 
-_GRADUALLY = (Trainable.HEAD, Trainable.LAST_SCALE, Trainable.LAST_TWO_SCALES, Trainable.ALL)
+_ORDERS: Mapping[FineTuning, tuple[Trainable, ...]] = {
+    FineTuning.GRADUAL: (Trainable.HEAD, Trainable.LAST_SCALE, Trainable.LAST_TWO_SCALES, Trainable.ALL),
+    FineTuning.AUTO_RGN: (Trainable.ALL,),
+}
 
 
 class TrainingSettings(_Section):
@@ -124,6 +172,18 @@ class TrainingSettings(_Section):
     optimizer: Literal["sgd", "adam"] = Field("adam", description="local optimiser, reset each round")
     learning_rate: float = Field(1e-3, gt=0, description="local learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum, or Adam's first moment")
+    augmentation: Literal["none", "light", "strong"] = Field(
+        "none", description="how much the views of an image differ"
+    )
+    views: int = Field(
+        1, ge=1, le=32, description="views of an image that are averaged (DP: before clipping)"
+    )
+    class_weights: Literal["none", "chexpert", "cohort"] = Field(
+        "none", description="weights of the positives in the supervised terms"
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the networks' passes; norms and noise stay float32"
+    )
     trainable: FineTuning = Field(FineTuning.ALL, description="which parameters are trained")
     objective: str = Field(
         "bce+prototypes", description="loss by name; with dp on, one that bounds a patient"
@@ -131,11 +191,12 @@ class TrainingSettings(_Section):
 
     def optimisation(self) -> Optimisation:
         """The local optimiser's settings as the learner takes them."""
-        return Optimisation(self.optimizer, self.learning_rate, self.momentum)
+        by_gradient = self.trainable is FineTuning.AUTO_RGN
+        return Optimisation(self.optimizer, self.learning_rate, self.momentum, relative_gradients=by_gradient)
 
     def stages(self) -> tuple[Stage, ...]:
         """The rounds in order: pretraining, if any, then the objective with each part that is to be trained."""
-        parts = _GRADUALLY if self.trainable is FineTuning.GRADUAL else (Trainable(self.trainable),)
+        parts = _ORDERS.get(self.trainable) or (Trainable(self.trainable),)
         rounds = np.array_split(np.arange(self.rounds - self.pretraining_rounds), len(parts))
         probed = parts == (Trainable.HEAD,)  # a linear probe reads what pretraining taught the encoder
         planned = [
@@ -261,6 +322,8 @@ class Settings(_Section):
                 f"chain.cohort_size = {self.chain.cohort_size}: allowed is at most partition.institutions"
                 f" = {self.partition.institutions}"
             )
+        if (self.training.trainable is FineTuning.ADAPTERS) and not self.model.adapter_rank:
+            raise ValueError("model.adapter_rank = 0: training.trainable = adapters needs at least 1")
         members = self.chain.cohort_size or self.partition.institutions
         if self.chain.minimum_accepted > members:
             raise ValueError(

@@ -37,6 +37,8 @@ class SiteDocument(BaseModel):
     data: Path
     patients: tuple[str, ...]
     validation_patients: tuple[str, ...]
+    unlabelled_patients: tuple[str, ...]
+    teacher: Path | None
     cache: Path
     epsilon_ledger: Path
     epsilon_budget: float

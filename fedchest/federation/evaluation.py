@@ -19,6 +19,7 @@ from fedchest.federation.directory import (
 from fedchest.federation.study import Study
 from fedchest.federation.study_data import study_data
 from fedchest.files import write_atomically
+from fedchest.learning.device import best_device
 from fedchest.learning.evaluate import evaluate
 from fedchest.models.chest import build_model
 from fedchest.models.parameters import Arrays, load_parameters
@@ -49,7 +50,7 @@ class PublicEvaluation:
         """The model's figures on the public set; Nones without one."""
         if self._dataset is None:
             return PublicFigures(None, None)
-        network = build_model(self._study.model, seed=0)
+        network = build_model(self._study.model, seed=0).to(best_device())
         load_parameters(network, model)
         result = evaluate(network, self._dataset)
         return PublicFigures(result.mean_auroc, dict(result.auroc))

@@ -3,18 +3,22 @@
 from functools import cache
 
 from fedchest.federation.study import Study
+from fedchest.learning.objectives import objective_named
+from fedchest.learning.reach import train_only
+from fedchest.learning.views import Viewing
 from fedchest.models.chest import ModelConfig, build_model
-from fedchest.models.parameters import Trainable, restrict, trained_parameters
+from fedchest.models.parameters import Trainable, trained_parameters
 from fedchest.protection.codec import Layout, layout_of
 
 
 def update_layout(study: Study, finalized: int) -> Layout:
     """The names and shapes, in the codec's order, of an update that starts from the `finalized`-th finalized model."""
-    return _layout(study.model, study.stage(finalized).trainable)
+    stage = study.stage(finalized)
+    return _layout(study.model, stage.trainable, stage.objective, study.viewing)
 
 
 @cache
-def _layout(config: ModelConfig, trainable: Trainable) -> Layout:
+def _layout(config: ModelConfig, trainable: Trainable, objective: str, viewing: Viewing) -> Layout:
     model = build_model(config, seed=0)
-    restrict(model, trainable)
+    train_only(model, trainable, objective_named(objective, private=False), viewing)
     return layout_of(trained_parameters(model))

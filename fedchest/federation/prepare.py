@@ -11,7 +11,7 @@ from fedchest.data.cohort import Cohort, distinct_patients, refuse_shared_patien
 from fedchest.data.phantom.writer import RENDERED_FILE
 from fedchest.data.reader import cohort_folder
 from fedchest.errors import ConfigError, KeyFileError
-from fedchest.federation.cohorts import cache_folder, decode_all, divide, public_set, split
+from fedchest.federation.cohorts import cache_folder, decode_all, divide, public_set, split, unlabelled
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import (
     COORDINATOR,
@@ -27,10 +27,9 @@ from fedchest.federation.directory import (
 from fedchest.federation.initial import InitialModel, make_initial_model
 from fedchest.federation.progress import ProgressLog
 from fedchest.federation.provenance import write_provenance
-from fedchest.federation.rules import study_of
+from fedchest.federation.rules import refuse_inadmissible, study_of
 from fedchest.federation.study import Study, weight_class_of
 from fedchest.files import write_atomically
-from fedchest.learning.objectives import objective_named
 from fedchest.ledger.wallet import Wallet
 from fedchest.models.chest import build_model
 from fedchest.protection.keys import create_sealing_key, write_secret
@@ -75,8 +74,7 @@ def prepare(settings: Settings, root: Path) -> PreparedRun:
 
 
 def _prepare(settings: Settings, directory: RunDirectory) -> PreparedRun:
-    for stage in settings.training.stages():
-        objective_named(stage.objective, private=settings.privacy.dp)
+    refuse_inadmissible(settings)
     cohorts = divide(settings)
     keys = [create_sealing_key(folder / SEALING_KEY) for folder in (directory.coordinator, directory.auditor)]
     study = study_of(settings, *keys)
@@ -138,6 +136,8 @@ def _lay_out_institution(
         name=f"hospital {index + 1}",
         data=settings.data.data,
         patients=distinct_patients(training),
+        unlabelled_patients=unlabelled(settings, training, index),
+        teacher=settings.data.teacher,
         validation_patients=() if validation is None else distinct_patients(validation),
         cache=cache_folder(settings, directory),
         epsilon_ledger=_epsilon_folder(settings),

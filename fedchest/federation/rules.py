@@ -3,9 +3,13 @@
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedchest.accounting.prv import noise_multiplier_for
+from fedchest.data.labels import UncertaintyPolicy
 from fedchest.federation.config import Settings
+from fedchest.federation.directory import RunDirectory, read_study
 from fedchest.federation.study import Study, StudyPrivacy
-from fedchest.models.chest import ModelConfig
+from fedchest.learning.objectives import objective_named
+from fedchest.learning.private_inputs import FINE_TUNING, POLICY, admit, declared
+from fedchest.models.chest import ModelConfig, Part
 from fedchest.protection.keys import encode_public_key
 
 
@@ -17,13 +21,13 @@ def study_of(settings: Settings, coordinator: X25519PrivateKey, auditor: X25519P
         labels=settings.data.label_names(),
         uncertainty=settings.data.policies(),
         views=settings.data.views,
-        model=ModelConfig(
-            label_names=settings.data.label_names(),
-            encoder=settings.model.encoder,
-            image_size=settings.data.image_size,
-        ),
+        model=model_config(settings),
         stages=training.stages(),
         optimisation=training.optimisation(),
+        augmentation=training.augmentation,
+        views_per_image=training.views,
+        class_weights=training.class_weights,
+        precision=training.precision,
         steps=training.steps,
         batch=training.batch,
         privacy=_privacy(settings),
@@ -32,6 +36,48 @@ def study_of(settings: Settings, coordinator: X25519PrivateKey, auditor: X25519P
         coordinator_key=encode_public_key(coordinator.public_key()),
         auditor_key=encode_public_key(auditor.public_key()),
     )
+
+
+def refuse_inadmissible(settings: Settings) -> None:
+    """Raise UnboundedLossError for a choice that reads more of the patients than DP accounts for, while it is on."""
+    training, private = settings.training, settings.privacy.dp
+    for stage in training.stages():
+        objective_named(stage.objective, private=private, class_weights=training.class_weights)
+    admit(declared(FINE_TUNING, training.trainable), private=private)
+    for policy in settings.data.policies().values():
+        if policy is not UncertaintyPolicy.SELF_TRAINED or not _taught_privately(settings):
+            admit(declared(POLICY, policy), private=private)
+
+
+def _taught_privately(settings: Settings) -> bool:
+    """Whether the teacher was itself trained with DP: what it says is then accounted for already."""
+    teacher = settings.data.teacher
+    return teacher is not None and read_study(RunDirectory(teacher).study).privacy is not None
+
+
+def model_config(settings: Settings) -> ModelConfig:
+    """The model of a study under `settings`: with the parts that its objectives need, and no other."""
+    chosen, policies = settings.model, settings.data.policies()
+    return ModelConfig(
+        label_names=settings.data.label_names(),
+        encoder=chosen.encoder,
+        image_size=settings.data.image_size,
+        embedding=chosen.embedding,
+        normalization=chosen.normalization,
+        head=chosen.head,
+        fusion=chosen.fusion,
+        streams=chosen.streams,
+        hierarchy=chosen.hierarchy,
+        multiclass=tuple(n for n, policy in policies.items() if policy is UncertaintyPolicy.MULTICLASS),
+        parts=_parts(settings),
+        adapter_rank=chosen.adapter_rank,
+        members=chosen.members,
+    )
+
+
+def _parts(settings: Settings) -> tuple[Part, ...]:
+    objectives = [objective_named(stage.objective, private=False) for stage in settings.training.stages()]
+    return tuple(sorted(set().union(*(objective.parts for objective in objectives))))
 
 
 def _privacy(settings: Settings) -> StudyPrivacy | None:

@@ -4,12 +4,16 @@ import hashlib
 import json
 from typing import Literal
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from fedchest.data.labels import UncertaintyPolicy
+from fedchest.learning.augmentation import AUGMENTATIONS
 from fedchest.learning.dp import DpConstants
 from fedchest.learning.gradients import DpEngine
+from fedchest.learning.objectives import Objective, objective_named
 from fedchest.learning.optimisation import Optimisation
+from fedchest.learning.views import Viewing
 from fedchest.models.chest import ModelConfig
 from fedchest.models.parameters import Trainable
 
@@ -50,6 +54,10 @@ class Study(BaseModel):
     model: ModelConfig
     stages: tuple[Stage, ...] = Field(min_length=1)
     optimisation: Optimisation
+    augmentation: str
+    views_per_image: int = Field(ge=1)
+    class_weights: str
+    precision: Literal["float32", "bfloat16"]
     steps: int = Field(ge=1)
     batch: int = Field(ge=1)
     privacy: StudyPrivacy | None
@@ -73,6 +81,22 @@ class Study(BaseModel):
                 return stage
             finalized -= stage.rounds
         return self.stages[-1]
+
+    @property
+    def viewing(self) -> Viewing:
+        """How a step sees an image, beside what an objective needs."""
+        return Viewing(AUGMENTATIONS[self.augmentation], self.views_per_image)
+
+    @property
+    def autocast(self) -> torch.dtype | None:
+        """The type that networks compute in; None for their own, float32."""
+        return torch.bfloat16 if self.precision == "bfloat16" else None
+
+    def objective(self, stage: Stage) -> Objective:
+        """The stage's objective. Raises UnboundedLossError for one that the study's DP can't bound, and ConfigError."""
+        return objective_named(
+            stage.objective, private=self.privacy is not None, class_weights=self.class_weights
+        )
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces, UTF-8."""

@@ -3,23 +3,26 @@
 import math
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
 from fedchest.accounting.cohort_ledger import CohortLedger
 from fedchest.accounting.prv import Charge, micro
 from fedchest.data.dataset import ChestDataset
 from fedchest.errors import BudgetError
 from fedchest.federation.directory import SiteDocument
+from fedchest.federation.phantoms import public_negatives
 from fedchest.federation.progress import ProgressLog
 from fedchest.federation.study import Stage, Study
 from fedchest.federation.study_data import study_data
 from fedchest.files import OWNER_ONLY, append_durably
+from fedchest.learning.device import best_device
 from fedchest.learning.dp import DpConstants, train_privately
 from fedchest.learning.evaluate import evaluate
-from fedchest.learning.objectives import objective_named
 from fedchest.learning.plain import train_plainly
+from fedchest.learning.reach import train_only
 from fedchest.ledger.records import Institution
 from fedchest.models.chest import ChestModel, build_model
-from fedchest.models.parameters import Arrays, load_parameters, restrict, trained_parameters
+from fedchest.models.parameters import Arrays, load_parameters, trained_parameters
 from fedchest.protection.keys import read_secret
 from fedchest.protection.randomness import Randomness
 from fedchest.refusals import Reason, Refused
@@ -76,7 +79,7 @@ class LocalTrainer:
         `label` names the stream of simulated randomness: the same label repeats the same draws and noise.
         """
         model = self._model(values)
-        restrict(model, stage.trainable)
+        train_only(model, stage.trainable, self._study.objective(stage), self._study.viewing)
         data = self._dataset(self._document.patients)
         dp = self._study.dp_constants(weight_class)
         self._run_steps(model, data, stage, dp, self._randomness(label), label)
@@ -140,13 +143,21 @@ class LocalTrainer:
         return Randomness.derived(read_secret(secret), f"{self._document.randomness_label}|{label}")
 
     def _model(self, values: Arrays) -> ChestModel:
-        model = build_model(self._study.model, seed=0)
+        model = build_model(self._study.model, seed=0).to(best_device())
         load_parameters(model, values)
         return model
 
     def _dataset(self, patients: tuple[str, ...]) -> ChestDataset:
         document = self._document
-        return study_data(self._study, document.data, "train", cache=document.cache, patients=patients)
+        return study_data(
+            self._study,
+            document.data,
+            "train",
+            cache=document.cache,
+            patients=patients,
+            unlabelled=document.unlabelled_patients,
+            teacher=document.teacher,
+        )
 
     def _run_steps(
         self,
@@ -161,12 +172,16 @@ class LocalTrainer:
             self._progress.report("step", label=label, step=step, steps=self._study.steps)
 
         study = self._study
-        objective = objective_named(stage.objective, private=dp is not None)
+        objective = study.objective(stage)
+        seeing: dict[str, Any] = {
+            "viewing": study.viewing,
+            "public_images": public_negatives(study) if objective.needs_public else None,
+            "autocast": study.autocast,
+            "on_step": report,
+        }
         if dp is not None and study.privacy is not None:
             engine = study.privacy.engine
-            train_privately(
-                model, data, dp, study.optimisation, objective, random, engine=engine, on_step=report
-            )
+            train_privately(model, data, dp, study.optimisation, objective, random, engine=engine, **seeing)
         else:
             train_plainly(
                 model,
@@ -176,7 +191,7 @@ class LocalTrainer:
                 steps=study.steps,
                 batch=study.batch,
                 random=random,
-                on_step=report,
+                **seeing,
             )
 
 

@@ -40,8 +40,10 @@ def evaluate(model: ChestModel, data: ChestDataset) -> Evaluation:
 def predict(model: ChestModel, data: ChestDataset) -> Scores:
     """Logits float32[N,L], in the order of `data`."""
     model.eval()
+    device = next(model.parameters()).device
     logits = [np.empty((0, len(data.label_names)), np.float32)]
     with torch.inference_mode():
         for start in range(0, len(data.images), IMAGES_AT_ONCE):
-            logits.append(model.predict(network_input(data.images[start : start + IMAGES_AT_ONCE])).numpy())
+            images = network_input(data.images[start : start + IMAGES_AT_ONCE]).to(device)
+            logits.append(model.predict(images).cpu().numpy())
     return np.concatenate(logits)

@@ -2,21 +2,30 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import nn
 
 from fedchest.errors import ConfigError
 
+Parameters = Iterable[nn.Parameter] | Iterable[dict[str, Any]]
+
 
 @dataclass(frozen=True)
 class Optimisation:
-    """How gradients become steps. `momentum` is SGD's, or Adam's first moment; decay is decoupled from it."""
+    """How gradients become steps. `momentum` is SGD's, or Adam's first moment; decay is decoupled from it.
+
+    With `relative_gradients` each tensor has a learning rate of its own in each step: the full one times its
+    gradient's norm over its own norm, divided by the largest such quotient (Auto-RGN, Lee et al. 2023, section 4.2).
+    """
 
     optimizer: str = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 0.0
+    relative_gradients: bool = False
 
 
 def trained(model: nn.Module) -> list[nn.Parameter]:
@@ -38,16 +47,35 @@ def build_optimizer(optimisation: Optimisation, parameters: Iterable[nn.Paramete
     except KeyError:
         names = ", ".join(_OPTIMIZERS)
         raise ConfigError(f"optimizer {optimisation.optimizer!r} is not one of {names}.") from None
-    return build(optimisation, parameters)
+    if not optimisation.relative_gradients:
+        return build(optimisation, parameters)
+    optimizer = build(optimisation, [{"params": [parameter]} for parameter in parameters])
+    optimizer.register_step_pre_hook(partial(_set_rates, optimisation.learning_rate))
+    return optimizer
 
 
-def _sgd(chosen: Optimisation, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def _set_rates(rate: float, optimizer: torch.optim.Optimizer, *_: object) -> None:
+    """Give each group, of one tensor, its part of `rate`."""
+    tensors = [group["params"][0] for group in optimizer.param_groups]
+    quotients = [_relative_gradient(tensor) for tensor in tensors]
+    largest = max(quotients) or 1.0
+    for group, quotient in zip(optimizer.param_groups, quotients, strict=True):
+        group["lr"] = rate * quotient / largest
+
+
+def _relative_gradient(tensor: nn.Parameter) -> float:
+    if tensor.grad is None:
+        return 0.0
+    return float(tensor.grad.norm() / tensor.detach().norm().clamp(min=1e-12))
+
+
+def _sgd(chosen: Optimisation, parameters: Parameters) -> torch.optim.Optimizer:
     return torch.optim.SGD(
         parameters, lr=chosen.learning_rate, momentum=chosen.momentum, weight_decay=chosen.weight_decay
     )
 
 
-def _adam(chosen: Optimisation, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+def _adam(chosen: Optimisation, parameters: Parameters) -> torch.optim.Optimizer:
     return torch.optim.AdamW(
         parameters,
         lr=chosen.learning_rate,
@@ -56,7 +84,7 @@ def _adam(chosen: Optimisation, parameters: Iterable[nn.Parameter]) -> torch.opt
     )
 
 
-_OPTIMIZERS: Mapping[str, Callable[[Optimisation, Iterable[nn.Parameter]], torch.optim.Optimizer]] = {
+_OPTIMIZERS: Mapping[str, Callable[[Optimisation, Parameters], torch.optim.Optimizer]] = {
     "sgd": _sgd,
     "adam": _adam,
 }

@@ -60,6 +60,7 @@ _READING_NOTHING_ELSE = (
     Declared(CLASS_WEIGHTS, "none"),
     Declared(CLASS_WEIGHTS, "chexpert"),
     *(Declared(FINE_TUNING, strategy.value) for strategy in Trainable),
+    Declared(FINE_TUNING, "gradual"),
     Declared(CALIBRATION, "none"),
     Declared(STOPPING, "rounds"),
 )
@@ -75,7 +76,7 @@ _READING_MORE = (
     Declared(
         FINE_TUNING,
         "auto-rgn",
-        "it picks the layers by gradients of all patients, which are not noised",
+        "it sets the layers' rates by gradients of all patients, which are not noised",
         Trainable.NORMS_AND_HEAD.value,
     ),
     Declared(CALIBRATION, "temperature", "it is fitted to the validation patients without noise", "none"),

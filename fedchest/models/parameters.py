@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from fedchest.errors import ConfigError, StoreError
+from fedchest.models.adapters import is_adapter
 from fedchest.models.chest import ChestModel
 
 Arrays = dict[str, npt.NDArray[np.float32]]
@@ -22,6 +23,7 @@ class Trainable(StrEnum):
     LAST_SCALE = "last-scale"
     NORMS_AND_HEAD = "norms-and-head"
     HEAD = "head"
+    ADAPTERS = "adapters"
 
 
 _FIRST_TRAINED = {Trainable.ALL: 0, Trainable.LAST_TWO_SCALES: 1, Trainable.LAST_SCALE: 2}
@@ -35,14 +37,22 @@ def restrict(model: ChestModel, trainable: Trainable) -> None:
     model.requires_grad_(True)
     for stream in model.streams:
         scales = stream.first_scales()
-        for parameter in stream.parameters():
-            if trainable in _FIRST_TRAINED:
-                is_named = scales.get(parameter, -1) >= _FIRST_TRAINED[trainable]
-            else:
-                is_named = (
-                    trainable is Trainable.NORMS_AND_HEAD and parameter.dim() == 1 and parameter in scales
-                )
-            parameter.requires_grad_(is_named)
+        for name, parameter in stream.named_parameters():
+            matters = parameter in scales and _names(trainable, name, parameter, scales[parameter])
+            parameter.requires_grad_(matters)
+
+
+def _names(trainable: Trainable, name: str, parameter: nn.Parameter, scale: int) -> bool:
+    """Whether `trainable` names a parameter of an encoder, whose first map to depend on it is that of `scale`."""
+    match trainable:
+        case Trainable.HEAD:
+            return False
+        case Trainable.NORMS_AND_HEAD:
+            return parameter.dim() == 1
+        case Trainable.ADAPTERS:
+            return is_adapter(name)
+        case _:
+            return scale >= _FIRST_TRAINED[trainable]
 
 
 def parameters(model: nn.Module) -> Arrays:

@@ -40,6 +40,11 @@ class Objective:
         """What the model must have beside its classifier."""
         return frozenset().union(*(term.parts for term in self.terms))
 
+    @property
+    def needs_public(self) -> bool:
+        """Whether a term compares with public images."""
+        return any(term.public for term in self.terms)
+
     def admit(self, *, private: bool) -> None:
         """Raise UnboundedLossError, naming the nearest admissible choice, for what couples patients while `private`."""
         admit(self.declared, private=private)
@@ -83,7 +88,7 @@ class Objective:
             raise ConfigError(
                 f"objective {self.name!r} needs the model part {missing[0].value!r}, which model.parts lacks."
             )
-        if public_images is None and any(term.public for term in self.terms):
+        if public_images is None and self.needs_public:
             raise ConfigError(f"objective {self.name!r} needs public images, and there are none.")
         weights = torch.from_numpy(CLASS_WEIGHT_RULES[self.class_weights](data))
         return Loss(self, model, weights, public_images, autocast)
@@ -133,8 +138,9 @@ class _MemberLoss:
         self._positive_weights = positive_weights.to(device)
         self._autocast = autocast
         self._target = TargetNetwork(network) if any(term.target for term in objective.terms) else None
-        needs_public = any(term.public for term in objective.terms)
-        self._public_images = public_images.to(device) if needs_public and public_images is not None else None
+        self._public_images = (
+            public_images.to(device) if objective.needs_public and public_images is not None else None
+        )
         self._public = self._see_public()
 
     def rows(self, network: ChestModel, batch: Batch) -> Tensor:

@@ -1,0 +1,8 @@
+"""Where networks compute."""
+
+import torch
+
+
+def best_device() -> torch.device:
+    """The GPU where there is one that CUDA can use, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
