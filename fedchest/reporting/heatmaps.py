@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.nn import functional
 
 from fedchest.learning.batches import network_input
+from fedchest.learning.evidence import evidence_maps
 from fedchest.models.chest import ChestModel
 from fedchest.reporting.figures import picture
 
@@ -37,9 +37,7 @@ def explain(model: ChestModel, image: npt.NDArray[np.uint8]) -> list[Explained]:
         probabilities, decision = model.predict(seen)[0].sigmoid(), model.decide(seen)
         logits = decision.by_scale.sum(1)[0]
         deciding = (decision.by_scale[0] * logits.sign()).argmax(0)
-        evidence = torch.stack(
-            [functional.interpolate(cells, image.shape, mode="bilinear") for cells in decision.cells]
-        ).sum(0)[0]
+        evidence = evidence_maps(decision, image.shape)[0]
     return [
         Explained(
             name,

@@ -8,13 +8,19 @@ from PIL import Image
 
 from fedchest.data.chexpert import FOLDERS, write_table
 from fedchest.data.cohort import LATERAL
-from fedchest.data.phantom.patients import PhantomImage, cohort_of, images_of, patient_name, write_sites
+from fedchest.data.phantom.patients import (
+    MOST_STUDIES,
+    PhantomImage,
+    cohort_of,
+    images_of,
+    patient_name,
+    write_sites,
+)
 from fedchest.data.phantom.render import render
 
 PATIENTS, IMAGES = 64_540, 223_414
 """Of CheXpert's training table."""
 
-_MOST_STUDIES = 15
 _SIZE = 64
 
 
@@ -31,9 +37,7 @@ def write_full_size_tree(
     drawn = [
         image
         for number in range(1, patients + 1)
-        for image in images_of(
-            number, "train", seed=seed, sites=sites, size=_SIZE, most_studies=_MOST_STUDIES
-        )
+        for image in images_of(number, "train", seed=seed, sites=sites, size=_SIZE, most_studies=MOST_STUDIES)
     ]
     listed = sorted(
         drawn + _later_studies(drawn, images - len(drawn)),

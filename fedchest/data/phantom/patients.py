@@ -18,6 +18,9 @@ from fedchest.files import write_atomically
 
 _LATERAL_SHARE = {FRONTAL_AP: 0.05, FRONTAL_PA: 0.85}  # together CheXpert's 14.5 % of images
 
+MOST_STUDIES = 15
+"""Of a patient, as CheXpert's published counts go: their last class is 15 or more."""
+
 
 @dataclass(frozen=True)
 class PhantomImage:

@@ -13,7 +13,7 @@ from PIL import Image
 from fedchest.data.chexpert import FOLDERS, Split, write_table
 from fedchest.data.labels import OBSERVATIONS
 from fedchest.data.parallel import worked_through
-from fedchest.data.phantom.patients import PhantomImage, cohort_of, images_of, write_sites
+from fedchest.data.phantom.patients import MOST_STUDIES, PhantomImage, cohort_of, images_of, write_sites
 from fedchest.data.phantom.render import Rendering, render
 from fedchest.errors import ConfigError, DataError
 from fedchest.files import write_atomically
@@ -34,7 +34,7 @@ def write_phantom_cohort(
     seed: int,
     sites: int,
     masks: bool = True,
-    most_studies: int = 15,
+    most_studies: int = MOST_STUDIES,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
     """Write <root>/CheXpert-v1.0-small: train.csv, valid.csv, sites.csv and grey PNG images of `size` pixels.
