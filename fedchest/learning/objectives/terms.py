@@ -45,7 +45,9 @@ class Seen:
 
         def chosen(rows: Tensor | Output | None) -> Any:
             if rows is None or isinstance(rows, Tensor):
-                return rows if rows is None else rows.reshape(-1, every, *rows.shape[1:])[:, views].flatten(0, 1)
+                return (
+                    rows if rows is None else rows.reshape(-1, every, *rows.shape[1:])[:, views].flatten(0, 1)
+                )
             return Output._make(map(chosen, rows))
 
         kept = ("indices", "positive_weights", "public")
