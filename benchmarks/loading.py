@@ -10,21 +10,24 @@ from benchmarks.report import Case, run
 from fedchest.data.cache import CachedImages
 from fedchest.data.dataset import ChestDataset
 from fedchest.data.labels import COMPETITION
-from fedchest.learning.batches import rows
+from fedchest.learning.augmentation import AUGMENTATIONS
+from fedchest.learning.batches import batch_of
 from fedchest.learning.objectives import objective_named
 from fedchest.learning.optimisation import Optimisation
 from fedchest.learning.plain import train_plainly
+from fedchest.learning.views import Viewing, look_at
 from fedchest.models.chest import ModelConfig, build_model
 from fedchest.protection.randomness import Randomness
 
 BATCH = 32
+VIEWING = Viewing(AUGMENTATIONS["light"])
 IMAGES = 2000
 STEPS = {("xception-nano", 64): 30, ("xception-nano", 320): 6, ("legacy_xception", 320): 1}
 """Steps that are timed, by encoder and image size, after one that isn't."""
 
 
 def measure() -> list[Case]:
-    """Seconds to get one batch from pages in memory; the baseline is one whole step of training without privacy, batch included."""
+    """Seconds to get one batch from pages in memory; the baseline is one whole plain step, batch included."""
     with tempfile.TemporaryDirectory() as folder:
         return [_case(encoder, size, steps, Path(folder)) for (encoder, size), steps in STEPS.items()]
 
@@ -32,10 +35,11 @@ def measure() -> list[Case]:
 def _case(encoder: str, size: int, steps: int, folder: Path) -> Case:
     data = _stored_data(folder / f"{size}.pixels", size)
     chosen = np.random.default_rng(1).integers(0, IMAGES, (max(steps, 30), BATCH))
-    rows(data, chosen[0])
+    random = Randomness.derived(bytes(32), "views")
+    batch_of(data, look_at(chosen[0][:, None], VIEWING, random), VIEWING)
     start = time.perf_counter()
     for some in chosen:
-        rows(data, np.sort(some))
+        batch_of(data, look_at(np.sort(some)[:, None], VIEWING, random), VIEWING)
     loading = (time.perf_counter() - start) / len(chosen)
     return Case(f"{encoder} at {size} px, batch {BATCH}", "seconds", loading, _step(encoder, data, steps))
 
@@ -51,6 +55,7 @@ def _step(encoder: str, data: ChestDataset, steps: int) -> float:
         steps=steps + 1,
         batch=BATCH,
         random=Randomness.derived(bytes(32), "benchmark"),
+        viewing=VIEWING,
         on_step=lambda _step: ends.append(time.perf_counter()),
     )
     return (ends[-1] - ends[0]) / steps

@@ -49,7 +49,7 @@ def measure(names: Sequence[str], workers: int) -> list[Case]:
         data = Rendered(patients=PATIENTS, held_out=800).write(root)
         jobs = [(name, privacy) for name in names for privacy in PRIVACIES]
         with ThreadPoolExecutor(workers) as pool:
-            results = pool.map(lambda job: _told(*job, trained(data, root / "cache", _sections(*job))), jobs)
+            results = pool.map(lambda job: _trained(data, root / "cache", *job), jobs)
             return [case for job, result in zip(jobs, results, strict=True) for case in _cases(*job, result)]
 
 
@@ -64,7 +64,8 @@ def _sections(name: str, privacy: str) -> Sections:
     return merged
 
 
-def _told(name: str, privacy: str, results: CentralResults) -> CentralResults:
+def _trained(data: Path, cache: Path, name: str, privacy: str) -> CentralResults:
+    results = trained(data, cache, _sections(name, privacy))
     print(f"{name}, {privacy}: {results.rounds[-1].mean_auroc}", file=sys.stderr, flush=True)
     return results
 

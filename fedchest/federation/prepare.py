@@ -27,11 +27,10 @@ from fedchest.federation.directory import (
 from fedchest.federation.initial import InitialModel, make_initial_model
 from fedchest.federation.progress import ProgressLog
 from fedchest.federation.provenance import write_provenance
-from fedchest.federation.rules import refuse_inadmissible, study_of
+from fedchest.federation.rules import refuse_inadmissible, refuse_untrainable, study_of
 from fedchest.federation.study import Study, weight_class_of
 from fedchest.files import write_atomically
 from fedchest.ledger.wallet import Wallet
-from fedchest.models.chest import build_model
 from fedchest.protection.keys import create_sealing_key, write_secret
 
 EPSILON_FOLDER = ".fedchest-epsilon"
@@ -78,7 +77,7 @@ def _prepare(settings: Settings, directory: RunDirectory) -> PreparedRun:
     cohorts = divide(settings)
     keys = [create_sealing_key(folder / SEALING_KEY) for folder in (directory.coordinator, directory.auditor)]
     study = study_of(settings, *keys)
-    build_model(study.model, seed=settings.run.seed)
+    refuse_untrainable(study)
     parts = [split(settings, cohort) for cohort in cohorts]
     public = public_set(settings)
     if public is not None:

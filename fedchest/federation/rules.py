@@ -7,9 +7,11 @@ from fedchest.data.labels import UncertaintyPolicy
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import RunDirectory, read_study
 from fedchest.federation.study import Study, StudyPrivacy
+from fedchest.learning.gradients import PATIENT_GRADIENTS
 from fedchest.learning.objectives import objective_named
 from fedchest.learning.private_inputs import FINE_TUNING, POLICY, admit, declared
-from fedchest.models.chest import ModelConfig, Part
+from fedchest.learning.reach import train_only
+from fedchest.models.chest import ModelConfig, Part, build_model
 from fedchest.protection.keys import encode_public_key
 
 
@@ -47,6 +49,16 @@ def refuse_inadmissible(settings: Settings) -> None:
     for policy in settings.data.policies().values():
         if policy is not UncertaintyPolicy.SELF_TRAINED or not _taught_privately(settings):
             admit(declared(POLICY, policy), private=private)
+
+
+def refuse_untrainable(study: Study) -> None:
+    """Try each stage on blank images: raise ConfigError or UnboundedLossError for what can't be built or trained."""
+    for stage in study.stages:
+        model = build_model(study.model, seed=0)
+        train_only(model, stage.trainable, study.objective(stage), study.viewing)
+        if study.privacy is not None:
+            with PATIENT_GRADIENTS[study.privacy.engine](model):
+                pass  # entering is what refuses a layer whose gradient by patient can't be told
 
 
 def _taught_privately(settings: Settings) -> bool:

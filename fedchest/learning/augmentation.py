@@ -88,6 +88,8 @@ def _moved(grey: Tensor, signed: Tensor, by: Augmentation) -> Tensor:
 
 
 def _shaded(grey: Tensor, signed: Tensor, by: Augmentation) -> Tensor:
+    if not (by.brightness or by.contrast or by.gamma):
+        return grey
     brightness, contrast, gamma = signed[:, :, None, None, None].unbind(1)
     mean = grey.mean((1, 2, 3), keepdim=True)
     shaded = mean + (grey - mean) * (1 + by.contrast * contrast) + by.brightness * brightness

@@ -159,7 +159,8 @@ def clipped_sum(
             of_images = Owners.of_records([look.rows[:, 0] for look in together])
             of_rows = Owners.of_records([look.rows.ravel() for look in together])
             batch = batch_of(data, together, viewing, total.device)
-            by_image = loss.rows(model, batch) / of_images.spread(of_images.rows_each)
+            images_each = of_images.spread(of_images.rows_each).to(total.device)
+            by_image = loss.rows(model, batch) / images_each
             total += gradients.clipped_sum(by_image.sum(), of_rows, bound)
     return total
 

@@ -223,12 +223,14 @@ def test_a_patient_without_a_finite_gradient_contributes_nothing(model: ChestMod
 
 
 def test_parameters_that_are_not_finite_stop_private_training_by_name(model: ChestModel) -> None:
-    wild, loud = (
+    wild, sure = (
         Optimisation("sgd", learning_rate=1e38, momentum=0.0),
-        replace(CONSTANTS, expected_patients=1e-6),
+        replace(CONSTANTS, noise_multiplier=50.0),
     )
     with pytest.raises(TrainingError, match="not finite after 1 private steps"):
-        train_privately(model, blobs(4), loud, wild, BCE, fixed())
+        train_privately(model, blobs(4), sure, wild, BCE, fixed())
+    with pytest.raises(TrainingError, match="not finite after 0 private steps"):
+        train_privately(model, blobs(4), CONSTANTS, PLAIN_SGD, BCE, fixed())
 
 
 def test_the_slow_copy_moves_after_the_noise_and_never_before(complete_model: ChestModel) -> None:
@@ -267,7 +269,7 @@ def test_noise_is_fresh_in_each_step(model: ChestModel) -> None:
     constants = replace(CONSTANTS, sampling_rate=1e-9, steps=1)
     moves, random = [], fixed()
     for label in ("a", "b"):
-        before = parameters(model)["prototypes.pairs.centres.weight"]
+        before = parameters(model)
         train_privately(
             model,
             blobs(patients=3),
@@ -276,8 +278,9 @@ def test_noise_is_fresh_in_each_step(model: ChestModel) -> None:
             BCE,
             random.child(label),
         )
-        moves.append((parameters(model)["prototypes.pairs.centres.weight"] - before).ravel())
-    assert abs(np.corrcoef(moves)[0, 1]) < 0.3
+        after = parameters(model)
+        moves.append(np.concatenate([(after[name] - before[name]).ravel() for name in before]))
+    assert abs(np.corrcoef(moves)[0, 1]) < 0.05
 
 
 def test_patients_are_drawn_at_the_sampling_rate() -> None:
@@ -316,7 +319,8 @@ def test_an_empty_draw_of_an_objective_with_memory_is_a_step_like_any(complete_m
         on_step=steps.append,
     )
     assert steps == [1, 2]
-    assert all((values != before[name]).any() for name, values in parameters(complete_model).items())
+    after = parameters(complete_model)
+    assert all((after[name] != before[name]).any() for name in before)
 
 
 def test_the_same_secret_repeats_the_training(model: ChestModel) -> None:
@@ -325,8 +329,8 @@ def test_the_same_secret_repeats_the_training(model: ChestModel) -> None:
         load_parameters(model, start)
         train_privately(model, blobs(8), CONSTANTS, PLAIN_SGD, BCE, fixed())
         results.append(parameters(model))
-    for name, array in results[0].items():
-        np.testing.assert_allclose(array, results[1][name], rtol=1e-4, atol=1e-6)
+    for name, once in results[0].items():
+        np.testing.assert_allclose(once, results[1][name], rtol=1e-4, atol=1e-6)
 
 
 def test_frozen_parameters_stay_and_hooks_are_gone(model: ChestModel) -> None:

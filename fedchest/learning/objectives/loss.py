@@ -163,9 +163,8 @@ class _MemberLoss:
         has_third = torch.tensor([name in config.multiclass for name in config.label_names])
         uncertain = uncertain & has_third.to(uncertain.device)
         if config.hierarchy:
-            mask, uncertain = (
-                conditional_mask(batch.targets, counted, config.label_names) for counted in (mask, uncertain)
-            )
+            asked = conditional_mask(batch.targets, mask | uncertain, config.label_names)
+            mask, uncertain = mask & asked, uncertain & asked
         return Seen(
             output=self._output(network, batch.images),
             images=batch.images,
