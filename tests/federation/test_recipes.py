@@ -17,8 +17,16 @@ from fedchest.federation.study_data import study_data
 from fedchest.ledger.records import Phase
 from fedchest.models.chest import Part
 
-PLANNED = ("fedchest", "xception", "chexnet", "chexnext", "ievit", "semssl") + tuple(
-    f"dual-{base}" for base in ("vgg", "xception", "resnet")
+PLANNED = (
+    "fedchest",
+    "xception",
+    "chexnet",
+    "chexnext",
+    "ievit",
+    "semssl",
+    "dual-vgg",
+    "dual-xception",
+    "dual-resnet",
 )
 
 
