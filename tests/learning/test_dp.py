@@ -144,7 +144,7 @@ def test_noise_is_fresh_in_each_step(model: ChestModel) -> None:
     constants = replace(CONSTANTS, sampling_rate=1e-9, steps=1)
     moves, random = [], fixed()
     for label in ("a", "b"):
-        before = parameters(model)["prototypes.weight"]
+        before = parameters(model)["projector.0.weight"]
         train_privately(
             model,
             blobs(patients=3),
@@ -153,7 +153,7 @@ def test_noise_is_fresh_in_each_step(model: ChestModel) -> None:
             objective_named("bce", private=True),
             random.child(label),
         )
-        moves.append((parameters(model)["prototypes.weight"] - before).ravel())
+        moves.append((parameters(model)["projector.0.weight"] - before).ravel())
     assert abs(np.corrcoef(moves)[0, 1]) < 0.3
 
 
