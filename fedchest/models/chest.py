@@ -57,12 +57,11 @@ class Decision(NamedTuple):
     """Why the model says what it says: `Output.logits` are the sum of `by_scale` over the S scales.
 
     `cells[s]` is float32[N,L,h,w], what each cell at scale s says; `by_scale` float32[N,S,L], what its pooling adds
-    to the logit; `strides[s]` the pixels that one of its cells spans. Finest first.
+    to the logit. Both are in the order of `ChestModel.strides`, finest first.
     """
 
     cells: list[Tensor]
     by_scale: Tensor
-    strides: tuple[int, ...]
 
 
 class ChestModel(nn.Module):
@@ -81,6 +80,11 @@ class ChestModel(nn.Module):
     @property
     def streams(self) -> Sequence[Stream]:
         """What turns images into maps, in all members: their parameters are the encoder's, all others the head's."""
+        raise NotImplementedError
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """The pixels that a cell spans at each scale that the head reads, finest first."""
         raise NotImplementedError
 
     def forward(self, images: Tensor) -> Output:
@@ -132,6 +136,11 @@ class Network(ChestModel):
         """The encoder, the autoencoder's, or both in this order."""
         return [stream for stream in (self.encoder, self.autoencoder) if stream is not None]
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Those of the first stream, to which the other is fitted."""
+        return self.streams[0].strides[-self.scales :]
+
     def forward(self, images: Tensor) -> Output:
         """Logits of images float32[N,1,H,W], and what each part says."""
         maps, source = self._maps(images)
@@ -160,11 +169,10 @@ class Network(ChestModel):
         return unconditional(logits, self.config.label_names) if self.config.hierarchy else logits
 
     def decide(self, images: Tensor) -> Decision:
-        """The evidence for "positive"; one scale alone for a head that reads the last only."""
+        """The evidence for "positive"."""
         cells, by_scale = self._evidence(self._maps(images)[0])
         labels = len(self.config.label_names)
-        strides = self.streams[0].strides[-self.scales :]
-        return Decision([scale[:, :labels] for scale in cells], by_scale[:, :, :labels], strides)
+        return Decision([scale[:, :labels] for scale in cells], by_scale[:, :, :labels])
 
     def _maps(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """The maps that the head reads, and the last of the stream that the image is to be made from again."""
@@ -207,6 +215,11 @@ class Ensemble(ChestModel):
         """Those of all members."""
         return [stream for member in self.members for stream in member.streams]
 
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Those of any member."""
+        return self.members[0].strides
+
     def forward(self, images: Tensor) -> Output:
         """The mean logits, and the mean logits of "uncertain"; the other fields are None."""
         outputs = [member(images) for member in self.members]
@@ -219,8 +232,8 @@ class Ensemble(ChestModel):
 
     def decide(self, images: Tensor) -> Decision:
         """The mean evidence: the members have the same scales."""
-        cells, by_scale, strides = zip(*(member.decide(images) for member in self.members), strict=True)
-        return Decision([_mean(scale) for scale in zip(*cells, strict=True)], _mean(by_scale), strides[0])
+        cells, by_scale = zip(*(member.decide(images) for member in self.members), strict=True)
+        return Decision([_mean(scale) for scale in zip(*cells, strict=True)], _mean(by_scale))
 
 
 def build_model(config: ModelConfig, seed: int) -> ChestModel:

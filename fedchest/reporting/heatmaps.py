@@ -42,7 +42,7 @@ def explain(model: ChestModel, image: npt.NDArray[np.uint8]) -> list[Explained]:
         Explained(
             name,
             float(probabilities[label]),
-            decision.strides[int(deciding[label])],
+            model.strides[int(deciding[label])],
             evidence[label].numpy(),
         )
         for label, name in enumerate(model.config.label_names)

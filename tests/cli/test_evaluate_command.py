@@ -83,7 +83,7 @@ def test_prediction_names_probability_scale_and_draws_the_evidence(
     expected = torch.sigmoid(model(network_input(pixels[None])).logits)[0].tolist()
     labels = found[0]["labels"]
     assert [label["probability"] for label in labels.values()] == pytest.approx(expected, rel=1e-4)
-    assert {label["stride"] for label in labels.values()} <= set(model.encoder.strides)
+    assert {label["stride"] for label in labels.values()} <= set(model.strides)
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "001-view1_frontal.png",
         "002-view1_frontal.png",
@@ -106,7 +106,7 @@ def test_the_heatmap_is_the_decision(run: Path) -> None:
     }
     assert logit["after"] - logit["before"] == pytest.approx(7.0, abs=1e-3)
     np.testing.assert_allclose(after[first].evidence - before[first].evidence, 7.0, atol=1e-4)
-    assert after[first].stride == model.encoder.strides[1]
+    assert after[first].stride == model.strides[1]
     for label in model.config.label_names[1:]:
         np.testing.assert_array_equal(after[label].evidence, before[label].evidence)
 

@@ -168,6 +168,7 @@ def test_an_ensembles_members_differ_and_the_first_is_the_single_network() -> No
     config = ModelConfig(LABELS, image_size=32, embedding=8)
     single, ensemble = build_model(config, 5), build_model(replace(config, members=2), 5)
     assert list(single.members) == [single]
+    assert ensemble.strides == single.strides == (4, 8, 16)
     first, second = ensemble.members
     torch.testing.assert_close(first(images(2)), single(images(2)))
     assert not torch.allclose(first(images(2)).logits, second(images(2)).logits)

@@ -58,9 +58,9 @@ def test_the_decision_adds_up_to_the_logits(config: ModelConfig) -> None:
     model, batch = build_model(config, 0), images(2)
     decision = model.decide(batch)
     torch.testing.assert_close(decision.by_scale.sum(1), model(batch).logits)
-    assert decision.strides == ((16,) if config.head in READ_ALONE else (4, 8, 16))
-    assert decision.by_scale.shape == (2, len(decision.strides), 3)
-    for cells, stride in zip(decision.cells, decision.strides, strict=True):
+    assert model.strides == ((16,) if config.head in READ_ALONE else (4, 8, 16))
+    assert decision.by_scale.shape == (2, len(model.strides), 3)
+    for cells, stride in zip(decision.cells, model.strides, strict=True):
         assert cells.shape == (2, 3, 32 // stride, 32 // stride)
 
 

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from fedchest.data.labels import COMPETITION, OBSERVATIONS
 from fedchest.errors import ConfigError
+from fedchest.learning.batches import network_input
 from fedchest.models.chest import ModelConfig, build_model
 from fedchest.models.hierarchy import PARENTS, conditional_mask, paths, unconditional
+from fedchest.reporting.heatmaps import explain
 
 NAMES = ("Pneumonia", "Lung Opacity", "Consolidation", "Fracture", "Edema")
 """Out of order, so that no parent's column can be taken for granted."""
@@ -84,6 +86,13 @@ def test_prediction_is_unconditional_and_training_is_not() -> None:
     torch.testing.assert_close(flat.predict(images), flat(images).logits)
     torch.testing.assert_close(nested.predict(images), unconditional(flat(images).logits, NAMES))
     torch.testing.assert_close(nested.decide(images).by_scale.sum(1), nested(images).logits)
+
+
+def test_what_is_explained_is_the_probability_that_is_predicted() -> None:
+    model = build_model(ModelConfig(NAMES, image_size=32, embedding=8, hierarchy=True), 0)
+    image = np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)
+    found = [one.probability for one in explain(model, image)]
+    assert found == pytest.approx(model.predict(network_input(image[None]))[0].sigmoid().tolist())
 
 
 def test_a_hierarchy_of_labels_that_have_none_is_refused() -> None:
