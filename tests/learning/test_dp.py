@@ -239,10 +239,10 @@ def test_the_slow_copy_moves_after_the_noise_and_never_before(complete_model: Ch
     loss, looks = started(objective, complete_model, data), looks_at(data, objective)
     start = deepcopy(complete_model)
     before = values(loss, start, data, looks)
-    sum_over(loss, complete_model, data, looks, 0.5)
     with torch.no_grad():
         for parameter in complete_model.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
+    sum_over(loss, complete_model, data, looks, 0.5)
     torch.testing.assert_close(values(loss, start, data, looks), before)
     loss.after_step(complete_model)
     assert not torch.allclose(values(loss, start, data, looks), before, atol=1e-4)
