@@ -36,15 +36,15 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
 
 COMMON: Sections = {
     "data": {"image_size": 64},
-    "model": {"pretrain_steps": 40},
+    "model": {"pretrain_steps": 32},
     "partition": {"local_validation": 0.0},
 }
 PRIVACIES: dict[str, Sections] = {
-    "no DP": {"training": {"rounds": 3, "steps": 32, "batch": 64}, "privacy": {"dp": False}},
+    "no DP": {"training": {"rounds": 3, "steps": 24, "batch": 64}, "privacy": {"dp": False}},
     "epsilon 8": {
         "training": {
             "rounds": 4,
-            "steps": 12,
+            "steps": 10,
             "optimizer": "sgd",
             "learning_rate": 0.5,
             "trainable": "last-two-scales",
@@ -52,7 +52,7 @@ PRIVACIES: dict[str, Sections] = {
         "privacy": {"epsilon": 8.0, "delta": 1e-4, "spare_rounds": 0, "images_per_patient": 1},
     },
 }
-EXPECTED_PATIENTS = 160
+EXPECTED_PATIENTS = 128
 """Patients that a private step draws on average; a public constant beside the cohort's published size."""
 STOCK = "baseline by stock Opacus"
 

@@ -139,7 +139,7 @@ def test_evidence_is_the_sum_of_the_scales(model: ChestModel) -> None:
     with torch.no_grad():
         before = model.decide(images)
         maps = evidence_maps(before, (32, 32))
-        model.evidence[0].logits.bias[1] += 2.0
+        model.head.scales[0][-1].bias[1] += 2.0
         after = evidence_maps(model.decide(images), (32, 32))
     assert maps.shape == (3, 2, 32, 32)
     torch.testing.assert_close(after[:, 1] - maps[:, 1], torch.full((3, 32, 32), 2.0))
