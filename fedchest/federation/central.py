@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from fedchest.aggregation.model import model_bytes, parse_model
+from fedchest.data.notices import notices
 from fedchest.errors import ConfigError, StoreError
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import (
@@ -88,6 +89,8 @@ def resume_centrally(root: Path, announce: Announce) -> CentralResults:
     trainer = LocalTrainer(site, study, folder)
     evaluation = PublicEvaluation.open(directory.coordinator)
     log = ProgressLog(directory.coordinator)
+    for notice in notices(trainer.training_set()):
+        announce(f"Note: {notice}")
     announce(f"Training {settings.model.model} on {len(site.patients)} patients")
     weight_class = weight_class_of(len(site.patients), study.patients_per_weight_unit)
     done = len(list(directory.models.glob("round-*.safetensors"))) - 1
@@ -133,7 +136,7 @@ def _collect(
         model=settings.model.model,
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         start=settings.model.start(),
-        images=trainer.images,
+        images=len(trainer.training_set()),
         dp=privacy is not None,
         epsilon=None if privacy is None else trainer.epsilon(privacy.delta),
         delta=None if privacy is None else privacy.delta,

@@ -80,15 +80,14 @@ class LocalTrainer:
         """
         model = self._model(values)
         train_only(model, stage.trainable, self._study.objective(stage), self._study.viewing)
-        data = self._dataset(self._document.patients)
+        data = self.training_set()
         dp = self._study.dp_constants(weight_class)
         self._run_steps(model, data, stage, dp, self._randomness(label), label)
         return trained_parameters(model)
 
-    @property
-    def images(self) -> int:
-        """How many images the hospital trains on."""
-        return len(self._dataset(self._document.patients))
+    def training_set(self) -> ChestDataset:
+        """The images that the hospital trains on. Raises DataError."""
+        return self._dataset(self._document.patients)
 
     def epsilon(self, delta: float) -> float:
         """What the hospital's patients have spent at `delta`, over all studies. Raises BudgetError."""
