@@ -26,7 +26,7 @@ from fedchest.data.cache_index import (
 )
 from fedchest.data.cohort import Cohort
 from fedchest.data.images import decode_content
-from fedchest.data.parallel import worked_through
+from fedchest.data.parallel import refuse_while_importing_main, worked_through
 from fedchest.errors import DataError
 from fedchest.files import OWNER_ONLY
 
@@ -81,6 +81,7 @@ def cached_images(
         store = _Store(cohort, size, directory)
         records, stale = store.look_up()
         if stale.any():
+            refuse_while_importing_main()
             directory.mkdir(parents=True, exist_ok=True)
             with _locked(directory / "lock"):
                 records = store.fill(progress)

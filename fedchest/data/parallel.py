@@ -36,9 +36,21 @@ def worked_through(
     try:
         yield pool.map(work, parts)
     except BrokenProcessPool:
-        raise DataError("A helping process was killed, for lack of memory perhaps.") from None
+        raise DataError(
+            "A helping process ended early: for lack of memory, or since the script that asked for it lacks the "
+            'line `if __name__ == "__main__":`.'
+        ) from None
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def refuse_while_importing_main() -> None:
+    """Raise RuntimeError in a helping process that runs its parent's unguarded script instead of importing it.
+
+    To be called before waiting for what the parent holds. Python asks the same attribute before it starts a process.
+    """
+    if getattr(multiprocessing.current_process(), "_inheriting", False):
+        raise RuntimeError('The script lacks the line `if __name__ == "__main__":` before what it does.')
 
 
 def _live_and_die_with_parent() -> None:

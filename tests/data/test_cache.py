@@ -278,6 +278,20 @@ def test_many_processes_decode_the_same_and_name_a_damaged_image(
         assert (images[row : row + 1] == decode(cohort.root / each, 64)).all()
 
 
+@pytest.mark.slow
+def test_a_script_without_the_usual_guard_ends_in_a_sentence_and_not_in_a_wait(
+    nih: Path, tmp_path: Path
+) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(FILL.replace('if __name__ == "__main__":', "if True:"))
+    code = [sys.executable, script, nih, tmp_path / "cache", "1", ""]
+    done = subprocess.run(
+        code, capture_output=True, text=True, timeout=120, env=os.environ | {"PYTHONPATH": "."}
+    )
+    assert done.returncode == 1
+    assert "DataError: A helping process ended early" in done.stderr
+
+
 def test_the_cache_is_the_owners_alone_and_as_large_as_announced(nih: Path, tmp_path: Path) -> None:
     directory = tmp_path / "cache"
     cohort = read_chexpert(nih, "train")
