@@ -36,15 +36,15 @@ ARMS: dict[str, dict[str, dict[str, Any]]] = {
 
 COMMON: Sections = {
     "data": {"image_size": 64},
-    "model": {"pretrain_steps": 32},
+    "model": {"pretrain_steps": 24},
     "partition": {"local_validation": 0.0},
 }
 PRIVACIES: dict[str, Sections] = {
-    "no DP": {"training": {"rounds": 3, "steps": 24, "batch": 64}, "privacy": {"dp": False}},
+    "no DP": {"training": {"rounds": 2, "steps": 24, "batch": 64}, "privacy": {"dp": False}},
     "epsilon 8": {
         "training": {
             "rounds": 4,
-            "steps": 10,
+            "steps": 8,
             "optimizer": "sgd",
             "learning_rate": 0.5,
             "trainable": "last-two-scales",
@@ -52,7 +52,7 @@ PRIVACIES: dict[str, Sections] = {
         "privacy": {"epsilon": 8.0, "delta": 1e-4, "spare_rounds": 0, "images_per_patient": 1},
     },
 }
-EXPECTED_PATIENTS = 128
+EXPECTED_PATIENTS = 96
 """Patients that a private step draws on average; a public constant beside the cohort's published size."""
 STOCK = "baseline by stock Opacus"
 
@@ -145,7 +145,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true")
     given = parser.parse_args()
     with TemporaryDirectory() as folder:
-        rendered = Rendered(patients=3000, held_out=800)
+        rendered = Rendered(patients=2000, held_out=600)
         cohorts = [("synthetic", rendered.write(Path(folder)), rendered.patients)]
         if given.real is not None:
             cohorts.append(("real", given.real, given.real_patients))

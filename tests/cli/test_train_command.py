@@ -1,20 +1,30 @@
 """`fedchest train` and `fedchest pretrain` as a user runs them."""
 
 import json
-import subprocess
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from fedchest.federation.engines.processes import script
+from fedchest.cli.main import main
 
 pytestmark = pytest.mark.e2e
 
+Fedchest = Callable[..., tuple[int, str, str]]
 
-def fedchest(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [script("fedchest"), *map(str, arguments)], capture_output=True, text=True, timeout=300
-    )
+
+@pytest.fixture
+def fedchest(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Fedchest:
+    """Run a command; returns its exit status and what it printed and complained of."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        monkeypatch.setattr("sys.argv", ["fedchest", *map(str, arguments)])
+        with pytest.raises(SystemExit) as exit_status:
+            main()
+        status = exit_status.value.code
+        return (status if isinstance(status, int) else 1), *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture
@@ -24,29 +34,26 @@ def places(cohort_folder: Path, image_cache: Path, tmp_path: Path) -> tuple[obje
 
 
 def test_pretraining_then_private_training_from_its_weights(
-    places: tuple[object, ...], tmp_path: Path
+    places: tuple[object, ...], tmp_path: Path, fedchest: Fedchest
 ) -> None:
-    encoder = ("--encoder", "xception-nano")
-    pretrained = fedchest(
-        "pretrain", "--model", "semssl", *encoder, *places, "--no-dp", "--batch", 4, "--out", tmp_path / "ssl"
-    )
-    assert pretrained.returncode == 0, pretrained.stderr
-    assert "byol" in pretrained.stdout
+    learner = ("--model", "semssl", "--encoder", "xception-nano", "--no-dp", "--batch", 4)
+    status, printed, faults = fedchest("pretrain", *learner, *places, "--out", tmp_path / "ssl")
+    assert status == 0, faults
+    assert "byol" in printed
     weights = tmp_path / "ssl" / "models" / "round-002.safetensors"
     run = tmp_path / "run"
-    done = fedchest(
-        "train", *places, "--weights", weights, "--fusion", "top-down", "--rounds", 1, "--out", run, "--json"
-    )
-    assert done.returncode == 0, done.stderr
-    results = json.loads(done.stdout)
+    private = ("--weights", weights, "--fusion", "top-down", "--rounds", 1)
+    status, printed, faults = fedchest("train", *places, *private, "--out", run, "--json")
+    assert status == 0, faults
+    results = json.loads(printed)
     assert results["dp"]
     assert 0 < results["epsilon"] <= 8
     assert [one["round"] for one in results["rounds"]] == [1]
 
-    again = fedchest("train", "--resume", run, "--json")
-    assert again.returncode == 0, again.stderr
-    assert json.loads(again.stdout)["rounds"] == results["rounds"]
-    assert json.loads(again.stdout)["epsilon"] == results["epsilon"]
+    status, printed, _ = fedchest("train", "--resume", run, "--json")
+    assert status == 0
+    again = json.loads(printed)
+    assert (again["rounds"], again["epsilon"]) == (results["rounds"], results["epsilon"])
 
 
 @pytest.mark.parametrize(
@@ -67,11 +74,14 @@ def test_pretraining_then_private_training_from_its_weights(
     ],
 )
 def test_faults_are_one_sentence_and_leave_nothing(
-    arguments: tuple[object, ...], words: tuple[str, ...], places: tuple[object, ...], tmp_path: Path
+    arguments: tuple[object, ...],
+    words: tuple[str, ...],
+    places: tuple[object, ...],
+    tmp_path: Path,
+    fedchest: Fedchest,
 ) -> None:
-    done = fedchest(*arguments, *places, "--out", tmp_path / "run")
-    assert done.returncode == 2, done.stdout
-    assert "Traceback" not in done.stderr
+    status, printed, faults = fedchest(*arguments, *places, "--out", tmp_path / "run")
+    assert status == 2, printed
     for word in words:
-        assert word in done.stderr.replace("\n", " ")
+        assert word in faults.replace("\n", " ")
     assert not (tmp_path / "run").exists()
