@@ -34,6 +34,19 @@ def paths(label_names: Sequence[str]) -> list[list[int]]:
     return [[columns[one] for one in reversed(_line(name)) if one in columns] for name in label_names]
 
 
+def with_ancestors(targets: Tensor, mask: Tensor, label_names: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Targets float32[N,L] and mask bool[N,L] in which whatever is there has its ancestors there, and known to be.
+
+    CheXpert's labeller often leaves a parent blank where it affirms a child.
+    """
+    present = mask & (targets > 0.5)
+    implied = torch.zeros_like(mask)
+    for path in paths(label_names):
+        for ancestor in path[:-1]:
+            implied[:, ancestor] |= present[:, path[-1]] & ~present[:, ancestor]
+    return targets.masked_fill(implied, 1.0), mask | implied
+
+
 def conditional_mask(targets: Tensor, mask: Tensor, label_names: Sequence[str]) -> Tensor:
     """Leave a label out, too, where an ancestor is not known to be positive: bool[N,L].
 

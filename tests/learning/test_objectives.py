@@ -353,14 +353,17 @@ def test_a_child_label_counts_only_where_its_parent_is_there(model: ChestModel) 
     network, objective = build_model(config, seed=0), objective_named("bce", private=True)
     data = replace(blobs(8, images_each=1), label_names=names)
     looks = looks_at(data, objective, Viewing())
-    asked = data.mask.copy()
-    asked[:, 1] &= data.mask[:, 0] & (data.targets[:, 0] > 0.5)
+    asked, completed = data.mask.copy(), data.targets.copy()
+    affirmed = data.mask[:, 1] & (data.targets[:, 1] > 0.5)
+    completed[affirmed, 0], asked[affirmed, 0] = 1.0, True
+    asked[:, 1] &= asked[:, 0] & (completed[:, 0] > 0.5)
     assert (asked != data.mask).any()
+    assert (completed != data.targets).any()
     flat = build_model(replace(config, hierarchy=False), seed=0)
     flat.load_state_dict(network.state_dict())
     torch.testing.assert_close(
         values(objective.start(network, data), network, data, looks),
-        values(objective.start(flat, data), flat, replace(data, mask=asked), looks),
+        values(objective.start(flat, data), flat, replace(data, mask=asked, targets=completed), looks),
     )
 
 

@@ -10,7 +10,7 @@ from fedchest.data.labels import COMPETITION, OBSERVATIONS
 from fedchest.errors import ConfigError
 from fedchest.learning.batches import network_input
 from fedchest.models.chest import ModelConfig, build_model
-from fedchest.models.hierarchy import PARENTS, conditional_mask, paths, unconditional
+from fedchest.models.hierarchy import PARENTS, conditional_mask, paths, unconditional, with_ancestors
 from fedchest.reporting.heatmaps import explain
 
 NAMES = ("Pneumonia", "Lung Opacity", "Consolidation", "Fracture", "Edema")
@@ -45,6 +45,19 @@ def test_a_label_is_asked_where_all_its_ancestors_are_known_to_be_there() -> Non
     mask[3, 2] = mask[0, 4] = False
     expected = torch.tensor([[1, 1, 1, 1, 0], [0, 1, 1, 1, 1], [0, 1, 0, 1, 0], [0, 1, 0, 1, 1]])
     assert torch.equal(conditional_mask(targets, mask, NAMES), expected.bool())
+
+
+def test_what_is_there_has_its_ancestors_there() -> None:
+    #                       Pneumonia Opacity Consolidation Fracture Edema
+    targets = torch.tensor([[1, 0, 0, 0, 0], [0, 0, 0, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]).float()
+    mask = torch.ones(4, 5, dtype=torch.bool)
+    mask[0, 1] = mask[3, 0] = False
+    found, known = with_ancestors(targets, mask, NAMES)
+    expected = [[1, 1, 1, 0, 0], [0, 1, 0, 1, 1], [1, 1, 1, 0, 0], [1, 0, 0, 0, 0]]
+    assert torch.equal(found, torch.tensor(expected).float())
+    assert known[0, 1]
+    assert not known[3, 0]
+    assert conditional_mask(found, known, NAMES)[0, 0]
 
 
 def test_without_a_pair_of_labels_nothing_is_conditional() -> None:

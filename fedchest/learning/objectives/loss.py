@@ -14,7 +14,7 @@ from fedchest.learning.private_inputs import CLASS_WEIGHTS, Declared, admit, dec
 from fedchest.learning.target_network import TargetNetwork
 from fedchest.learning.views import Pairing, Viewing
 from fedchest.models.chest import ChestModel, Output, Part
-from fedchest.models.hierarchy import conditional_mask
+from fedchest.models.hierarchy import conditional_mask, with_ancestors
 
 
 @dataclass(frozen=True)
@@ -159,16 +159,17 @@ class _MemberLoss:
             self._public = self._see_public()
 
     def _seen(self, network: ChestModel, batch: Batch) -> Seen:
-        config, mask, uncertain = network.config, batch.mask, batch.uncertain
+        config, targets, mask, uncertain = network.config, batch.targets, batch.mask, batch.uncertain
         has_third = torch.tensor([name in config.multiclass for name in config.label_names])
         uncertain = uncertain & has_third.to(uncertain.device)
         if config.hierarchy:
-            asked = conditional_mask(batch.targets, mask | uncertain, config.label_names)
-            mask, uncertain = mask & asked, uncertain & asked
+            targets, mask = with_ancestors(targets, mask, config.label_names)
+            asked = conditional_mask(targets, mask | uncertain, config.label_names)
+            mask, uncertain = mask & asked, uncertain & asked & ~mask
         return Seen(
             output=self._output(network, batch.images),
             images=batch.images,
-            targets=batch.targets,
+            targets=targets,
             mask=mask,
             uncertain=uncertain,
             turns=batch.turns,
