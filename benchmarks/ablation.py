@@ -1,4 +1,4 @@
-"""What each part of the learner is worth: AUROC of held-out patients, one part added after the other.
+"""What each part of the learner is worth: AUROC of held-out patients, part by part.
 
     python -m benchmarks.ablation [--real FOLDER] [--seeds 0 1 2] [--workers 2] [--json]
 
@@ -9,7 +9,7 @@ central path, without DP and at epsilon 8; the baseline once more by Opacus as i
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,17 +22,18 @@ from benchmarks.report import Case, as_object, as_table
 from benchmarks.stock_opacus import stock_opacus_auroc
 from benchmarks.training import Rendered, Sections, trained
 
-ARMS: dict[str, dict[str, dict[str, Any]]] = {
-    "baseline": {"model": {"head": "average"}, "training": {"objective": "bce"}},
-    "+ attention": {"model": {"head": "evidence"}},
-    "+ fusion": {"model": {"fusion": "top-down"}},
-    "+ contrastive": {"training": {"objective": "bce+prototypes+byol", "augmentation": "light"}},
-    "+ dual stream": {
-        "model": {"streams": "concat"},
-        "training": {"objective": "bce+prototypes+byol+reconstruction"},
-    },
+ATTENTION: dict[str, dict[str, Any]] = {"model": {"head": "evidence"}, "training": {"objective": "bce"}}
+ARMS: dict[str, list[dict[str, dict[str, Any]]]] = {
+    "baseline": [{"model": {"head": "average"}, "training": {"objective": "bce"}}],
+    "+ attention": [ATTENTION],
+    "+ attention + fusion": [ATTENTION, {"model": {"fusion": "top-down"}}],
+    "+ attention + contrastive": [ATTENTION, {"training": {"objective": "bce+prototypes"}}],
+    "+ attention + dual stream": [
+        ATTENTION,
+        {"model": {"streams": "concat"}, "training": {"objective": "bce+reconstruction"}},
+    ],
 }
-"""Each arm adds its settings to those above it."""
+"""The settings of each arm, the later over the earlier. Fusion, contrast and the dual stream are each added to attention."""
 
 COMMON: Sections = {
     "data": {"image_size": 64},
@@ -69,22 +70,15 @@ class Job:
     seed: int
 
     def sections(self) -> dict[str, dict[str, Any]]:
-        """The settings: the arm's and those of all arms above it."""
+        """The settings: what all share, the privacy's, the arm's."""
         merged: dict[str, dict[str, Any]] = {"run": {"seed": self.seed}}
-        layers: list[Sections] = [COMMON, PRIVACIES[self.privacy], *_up_to(self.arm)]
+        layers: list[Sections] = [COMMON, PRIVACIES[self.privacy], *ARMS[self.arm]]
         if self.privacy != "no DP":
             layers.append({"privacy": {"sampling_rate": EXPECTED_PATIENTS / self.patients}})
         for layer in layers:
             for section, values in layer.items():
                 merged[section] = {**merged.get(section, {}), **values}
         return merged
-
-
-def _up_to(arm: str) -> Iterator[Sections]:
-    for name, settings in ARMS.items():
-        yield settings
-        if name == arm:
-            return
 
 
 def auroc(job: Job, cache: Path) -> float | None:
