@@ -33,7 +33,7 @@ ARMS: dict[str, list[dict[str, dict[str, Any]]]] = {
         {"model": {"streams": "concat"}, "training": {"objective": "bce+reconstruction"}},
     ],
 }
-"""The settings of each arm, the later over the earlier. Fusion, contrast and the dual stream are each added to attention."""
+"""The settings of each arm, the later over the earlier; each part is added to attention alone."""
 
 COMMON: Sections = {
     "data": {"image_size": 64},
