@@ -24,7 +24,7 @@ STEPS = {("xception-nano", 64): 30, ("xception-nano", 320): 6, ("legacy_xception
 
 
 def measure() -> list[Case]:
-    """Seconds to get one batch from pages in memory; the baseline is one whole step of training without privacy, batch included."""
+    """Seconds to get one batch from pages in memory; the baseline is one whole plain training step, batch included."""
     with tempfile.TemporaryDirectory() as folder:
         return [_case(encoder, size, steps, Path(folder)) for (encoder, size), steps in STEPS.items()]
 
