@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.report import Case, run
 from fedchest.data.cache import cached_images
@@ -15,23 +16,26 @@ from fedchest.data.partition import PartitionScheme, partition_patients
 from fedchest.data.phantom.full_size import write_full_size_tree
 from fedchest.data.reader import read_cohort
 
-SITES, HOSPITALS = 5, 5
+HOSPITALS = 5
 IMAGE_SIZE = 64
+
+Result = TypeVar("Result")
 
 
 def measure() -> list[Case]:
-    """Seconds of each task, and the most memory of the process that did it and whatever it read before."""
+    """Seconds of each task on a cohort that was read, and the most memory that its process had until then."""
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        write_full_size_tree(root, sites=SITES)
-        cases: list[Case] = []
-        for task in TASKS:
-            with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
-                cases += pool.submit(_one, task, root).result()
-    return cases
+        _in_a_process(write_full_size_tree, root)
+        return [case for task in TASKS for case in _in_a_process(_one, root, task)]
 
 
-def _one(task: str, root: Path) -> list[Case]:
+def _in_a_process(work: Callable[..., Result], *arguments: object) -> Result:
+    with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work, *arguments).result()
+
+
+def _one(root: Path, task: str) -> list[Case]:
     start = time.perf_counter()
     cohort = read_cohort(root, "train", views="all")
     if task != "read":
@@ -39,8 +43,7 @@ def _one(task: str, root: Path) -> list[Case]:
         TASKS[task](cohort, root)
     seconds = time.perf_counter() - start
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    name = f"{task}, {len(cohort):,} images"
-    return [Case(name, "seconds", seconds), Case(name, "peak MB", memory)]
+    return [Case(task, "seconds", seconds), Case(task, "peak MB", memory)]
 
 
 def _divide(scheme: PartitionScheme) -> Callable[[Cohort, Path], object]:

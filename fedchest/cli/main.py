@@ -36,7 +36,7 @@ def main() -> None:
         status = FAULT
     except (KeyboardInterrupt, click.Abort):
         click.echo(
-            "fedchest: interrupted; a run keeps its finished rounds (--resume RUN goes on with it).",
+            "fedchest: interrupted; what was finished is kept (--resume RUN goes on with a run).",
             err=True,
         )
         status = INTERRUPTED

@@ -32,10 +32,12 @@ def split(settings: Settings, cohort: Cohort) -> tuple[Cohort, Cohort | None]:
     """(training, validation): each patient's side follows from that patient's name alone, so none moves another."""
     patients = distinct_patients(cohort)
     share, seed = settings.partition.local_validation, settings.run.seed
-    kept = [patient for patient in patients if patient_draw(patient, "local validation", seed) < share]
+    kept = {patient for patient in patients if patient_draw(patient, "local validation", seed) < share}
     if not kept or len(kept) == len(patients):
         return cohort, None
-    return cohort.select_patients([p for p in patients if p not in set(kept)]), cohort.select_patients(kept)
+    sides = ([p for p in patients if (p in kept) == is_kept] for is_kept in (False, True))
+    training, validation = map(cohort.select_patients, sides)
+    return training, validation
 
 
 def unlabelled(settings: Settings, cohort: Cohort, institution: int) -> tuple[str, ...]:

@@ -32,7 +32,8 @@ def main():
         told["shares"][scheme] = [[len(share), len(distinct_patients(share))] for share in shares]
     images = cached_images(cohort, size, root / "cache")
     told["shape"] = images.shape
-    told["peak"] = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    told["peak of a worker"] = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    told["peak"] = int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
     print(json.dumps(told))
 
 if __name__ == "__main__":
@@ -55,7 +56,7 @@ def test_chexpert_at_its_real_size_takes_less_than_two_gigabytes(tmp_path: Path)
     for shares in told["shares"].values():
         assert [sum(column) for column in zip(*shares, strict=True)] == [IMAGES, PATIENTS]
     assert told["shape"] == [IMAGES, SIZE, SIZE]
-    assert told["peak"] * 1024 < 2e9
+    assert max(told["peak"], told["peak of a worker"]) * 1024 < 2e9
 
 
 def test_a_full_size_tree_reads_as_a_rendered_cohort(tmp_path: Path) -> None:
