@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 from timm.layers import BatchNormAct2d
 from torch import Tensor, nn
 
@@ -18,6 +19,18 @@ class GroupNorm(nn.GroupNorm):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return super().forward(inputs if inputs.requires_grad else inputs.contiguous())
+
+
+class ChannelAffine(nn.Module):
+    """`y = x * weight + bias`, one factor and one summand float32[C] for each channel of maps [N,C,h,w]."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.weight[:, None, None] + self.bias[:, None, None]
 
 
 def replace_batch_norm(module: nn.Module) -> nn.Module:
