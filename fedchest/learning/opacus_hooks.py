@@ -13,7 +13,7 @@ from opacus.grad_sample import GradSampleHooks, compute_group_norm_grad_sample, 
 from opacus.grad_sample.conv import compute_conv_grad_sample
 from torch import Tensor, nn
 
-from fedchest.learning.convolutions import weight_gradients_by_row
+from fedchest.learning.convolutions import Convolution
 from fedchest.learning.owners import Owners
 from fedchest.models.normalization import GroupNorm
 
@@ -76,7 +76,7 @@ def _convolution_gradients(
     if _is_pointwise(layer):
         gradients[layer.weight] = _pointwise(layer, inputs, backprops)
     elif _is_depthwise(layer):
-        gradients[layer.weight] = weight_gradients_by_row(layer, inputs, backprops)
+        gradients[layer.weight] = Convolution.of(layer).weight_gradients_by_row(inputs, backprops)
     else:
         # Opacus unfolds by the strides of a contiguous tensor, whatever the strides are.
         sampled: dict[Tensor, Tensor] = compute_conv_grad_sample(

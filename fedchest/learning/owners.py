@@ -23,6 +23,10 @@ class Owners:
         lengths = [len(record) for record in records]
         return cls(torch.from_numpy(np.repeat(np.arange(len(records)), lengths)), len(records))
 
+    def to(self, device: torch.device) -> "Owners":
+        """The same on `device`, which must be that of the values it is used with."""
+        return self if self.of_rows.device == device else Owners(self.of_rows.to(device), self.patients)
+
     @cached_property
     def rows_each(self) -> Tensor:
         """How many rows each patient has, int64[P]."""
@@ -61,4 +65,4 @@ class Owners:
     def _place(self) -> Tensor:
         """The how-manieth of its patient's rows each row is, int64[N]."""
         firsts = self.rows_each.cumsum(0) - self.rows_each
-        return torch.arange(len(self.of_rows)) - firsts[self.of_rows]
+        return torch.arange(len(self.of_rows), device=firsts.device) - firsts[self.of_rows]

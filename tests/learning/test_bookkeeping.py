@@ -8,7 +8,7 @@ from timm.layers import LayerNorm2d, StdConv2d, create_conv2d
 from torch import Tensor, nn
 
 from fedchest.errors import UnboundedLossError
-from fedchest.learning import bookkeeping
+from fedchest.learning import layer_rules
 from fedchest.learning.bookkeeping import book_keeping
 from fedchest.learning.gradients import PATIENT_GRADIENTS, DpEngine
 from fedchest.learning.owners import Owners
@@ -28,8 +28,8 @@ def one_by_one(module: nn.Module, inputs: Tensor, owners: Owners, bound: float) 
         gradients = torch.autograd.grad(loss, trained, allow_unused=True, materialize_grads=True)
         flat = torch.cat([gradient.flatten() for gradient in gradients])
         total += flat * min(1.0, bound / float(flat.norm()))
-    module.float()
-    return total.float()
+    module.to(inputs.dtype)
+    return total.to(inputs.dtype)
 
 
 def by_engine(engine: DpEngine, module: nn.Module, inputs: Tensor, owners: Owners, bound: float) -> Tensor:
@@ -79,6 +79,15 @@ def test_a_layer(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
     check(make(), torch.randn(6, *shape))
 
 
+@pytest.mark.parametrize(("make", "shape"), LAYERS, ids=lambda value: None if callable(value) else str(value))
+def test_a_layer_in_float64(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    layer, inputs, owners = make().double(), torch.randn(6, *shape, dtype=torch.float64), Owners(OWNERS, 3)
+    found = by_engine(DpEngine.BOOKKEEPING, layer, inputs, owners, 1e-3)
+    expected = one_by_one(layer, inputs, owners, 1e-3)
+    assert float((found - expected).norm() / expected.norm()) < 1e-12
+
+
 def test_a_layer_norm_without_bias() -> None:
     """Opacus has no gradients for it."""
     check(nn.LayerNorm(8, bias=False), torch.randn(6, 8), engines=[DpEngine.BOOKKEEPING])
@@ -92,7 +101,7 @@ def test_any_share_of_rows_among_patients(of_rows: list[int]) -> None:
 
 
 def test_large_per_patient_gradients_are_made_again_instead_of_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bookkeeping, "_LARGEST_KEPT", 0)
+    monkeypatch.setattr(layer_rules, "_LARGEST_KEPT", 0)
     torch.manual_seed(0)
     check(nn.Sequential(nn.Conv2d(8, 6, 3), nn.Flatten(), nn.Linear(480, 4)), torch.randn(6, *IMAGE))
 
@@ -125,14 +134,17 @@ def test_a_patient_without_a_finite_gradient_contributes_nothing() -> None:
 
 
 def test_rounding_does_not_make_a_norm_smaller_where_positions_cancel() -> None:
+    """In float32, the norm found from pairs of positions would be off by more than the norm is long."""
     torch.manual_seed(0)
-    for _ in range(50):
-        inputs, gradients = torch.randn(4, 40, 1).repeat(1, 1, 2), torch.randn(4, 40, 1).repeat(1, 1, 2)
-        gradients[..., 1] *= -1 + 1e-4 * torch.rand(1)
-        exact = torch.bmm(gradients.double(), inputs.double().transpose(1, 2)).flatten(1).norm(dim=1)
-        torch.testing.assert_close(
-            bookkeeping._norms_from_pairs(inputs, gradients), exact.float(), rtol=1e-4, atol=0
-        )
+    layer, owners = nn.Conv2d(64, 64, 1, bias=False), Owners(torch.arange(4), 4)
+    for difference in torch.linspace(5e-5, 2e-4, 20):
+        inputs = torch.randn(4, 64, 1, 1).repeat(1, 1, 1, 2)
+        gradients = torch.randn(4, 64, 1, 1) * torch.stack([torch.ones(()), difference - 1])
+        with book_keeping(layer) as keeper:
+            clipped = keeper.clipped_sum((layer(inputs) * gradients).sum(), owners, 1e-3)
+        each = torch.einsum("pot,pit->poi", gradients[:, :, 0].double(), inputs[:, :, 0].double()).flatten(1)
+        expected = (each / each.norm(dim=1, keepdim=True)).sum(0) * 1e-3
+        assert float((clipped - expected).norm() / expected.norm()) < 0.03
 
 
 def test_rounding_does_not_carry_a_clipped_gradient_above_the_bound() -> None:
@@ -185,12 +197,29 @@ def test_a_layer_without_a_rule_of_its_own_is_refused_by_name(layer: nn.Module) 
         pass
 
 
-def test_a_change_in_place_is_noticed() -> None:
-    network = nn.Sequential(nn.Linear(8, 8), nn.ReLU(inplace=True))
+def test_a_change_of_an_input_in_place_is_noticed() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            between = self.first(inputs)
+            result = self.second(between)
+            between += 1
+            return result + between
+
+    network = Network()
     with book_keeping(network) as keeper:
         loss = network(torch.randn(2, 8)).sum()
         with pytest.raises(UnboundedLossError, match="changed in place"):
             keeper.clipped_sum(loss, Owners(torch.arange(2), 2), 1.0)
+
+
+def test_a_change_of_an_output_in_place_is_followed() -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(8, 8), nn.ReLU(inplace=True), nn.Linear(8, 4))
+    check(network, torch.randn(6, 8), engines=[DpEngine.BOOKKEEPING])
 
 
 def test_hooks_are_taken_off_again() -> None:
