@@ -175,7 +175,7 @@ class TrainingSettings(_Section):
     augmentation: Literal["none", "light", "strong"] = Field(
         "none", description="how much the views of an image differ"
     )
-    views: int = Field(
+    views_per_image: int = Field(
         1, ge=1, le=32, description="views of an image that are averaged (DP: before clipping)"
     )
     class_weights: Literal["none", "chexpert", "cohort"] = Field(
@@ -321,6 +321,10 @@ class Settings(_Section):
             raise ValueError(
                 f"chain.cohort_size = {self.chain.cohort_size}: allowed is at most partition.institutions"
                 f" = {self.partition.institutions}"
+            )
+        if self.training.precision != "float32" and self.privacy.dp_engine is DpEngine.OPACUS:
+            raise ValueError(
+                f"training.precision = {self.training.precision}: with privacy.dp_engine = opacus allowed is float32"
             )
         if (self.training.trainable is FineTuning.ADAPTERS) and not self.model.adapter_rank:
             raise ValueError("model.adapter_rank = 0: training.trainable = adapters needs at least 1")

@@ -27,7 +27,7 @@ def study_of(settings: Settings, coordinator: X25519PrivateKey, auditor: X25519P
         stages=training.stages(),
         optimisation=training.optimisation(),
         augmentation=training.augmentation,
-        views_per_image=training.views,
+        views_per_image=training.views_per_image,
         class_weights=training.class_weights,
         precision=training.precision,
         steps=training.steps,

@@ -143,3 +143,20 @@ def test_whatever_is_given_is_taken_or_named(place, value):
     else:
         assert Settings.model_validate_json(settings.model_dump_json()) == settings
         json.loads(settings.model_dump_json())
+
+
+def test_every_setting_has_a_flag_of_its_own():
+    names = [name for section in Settings.model_fields.values() for name in section.annotation.model_fields]
+    assert len(names) == len(set(names))
+
+
+def test_mixed_precision_needs_the_engine_that_can_do_it(tmp_path):
+    with pytest.raises(ConfigError, match=r"training\.precision = bfloat16.*dp_engine"):
+        read_settings(
+            None,
+            {
+                "data": {"data": tmp_path},
+                "training": {"precision": "bfloat16"},
+                "privacy": {"dp_engine": "opacus"},
+            },
+        )
