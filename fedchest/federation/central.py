@@ -79,34 +79,36 @@ def resume_centrally(root: Path, announce: Announce) -> CentralResults:
     """Go on with the training below `root` from its last finished round. Raises FedChestError."""
     directory = RunDirectory(root)
     settings = read_document(directory.settings, Settings)
-    study = read_study(directory.study)
-    folder = directory.institution(0)
     if len(directory.institutions()) != 1 or not directory.models.is_dir():
         raise StoreError(
             f"{root} is not a central training: fedchest simulate --resume goes on with a federation."
         )
+    study, folder = read_study(directory.study), directory.institution(0)
     site = read_document(folder / SITE, SiteDocument)
     trainer = LocalTrainer(site, study, folder)
-    evaluation = PublicEvaluation.open(directory.coordinator)
-    log = ProgressLog(directory.coordinator)
     for notice in notices(trainer.training_set()):
         announce(f"Note: {notice}")
     announce(f"Training {settings.model.model} on {len(site.patients)} patients")
+    _train_rounds(directory, study, site, trainer)
+    results = _collect(directory, settings, study, trainer)
+    write_atomically(directory.results, (results.model_dump_json(indent=1) + "\n").encode())
+    return results
+
+
+def _train_rounds(directory: RunDirectory, study: Study, site: SiteDocument, trainer: LocalTrainer) -> None:
+    """Train, store and measure every round that is not there yet."""
+    evaluation, log = PublicEvaluation.open(directory.coordinator), ProgressLog(directory.coordinator)
     weight_class = weight_class_of(len(site.patients), study.patients_per_weight_unit)
     done = len(list(directory.models.glob("round-*.safetensors"))) - 1
     model = _model(directory, done)
     evaluation.note(finalized_rounds=done, model=model_bytes(model), seconds=0.0)
-    for finalized in range(done, study.rounds):
+    for number in range(done + 1, study.rounds + 1):
         start = time.monotonic()
-        model = trainer.train_alone(model, weight_class, finalized, budget=site.epsilon_budget)
-        content = model_bytes(model)
-        _write_model(directory, finalized + 1, content)
+        model = trainer.train_alone(model, weight_class, number - 1, budget=site.epsilon_budget)
+        _write_model(directory, number, model_bytes(model))
         seconds = time.monotonic() - start
-        figures = evaluation.note(finalized_rounds=finalized + 1, model=content, seconds=seconds)
-        log.report("measured", finalized_rounds=finalized + 1, mean_auroc=figures.mean_auroc)
-    results = _collect(directory, settings, study, trainer)
-    write_atomically(directory.results, (results.model_dump_json(indent=1) + "\n").encode())
-    return results
+        figures = evaluation.note(finalized_rounds=number, model=model_bytes(model), seconds=seconds)
+        log.report("measured", finalized_rounds=number, mean_auroc=figures.mean_auroc)
 
 
 def pretraining_only(settings: Settings) -> Settings:
