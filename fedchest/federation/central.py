@@ -69,7 +69,7 @@ class CentralResults(BaseModel):
 def train_centrally(settings: Settings, root: Path, announce: Announce) -> CentralResults:
     """Train on the training split, below `root`; `announce` is told each stage. Raises FedChestError."""
     announce("Preparing: reading and decoding the data, making the initial model")
-    alone = settings.partition.model_copy(update={"institutions": 1})
+    alone = settings.partition.model_copy(update={"institutions": 1, "local_validation": 0.0})
     prepared = prepare(settings.model_copy(update={"partition": alone}), root)
     _write_model(prepared.directory, 0, prepared.initial.model)
     return resume_centrally(root, announce)

@@ -170,7 +170,7 @@ class TrainingSettings(_Section):
     steps: int = Field(20, ge=1, description="local optimiser steps a round")
     batch: int = Field(32, ge=1, description="images a step with DP off")
     optimizer: Literal["sgd", "adam"] = Field("adam", description="local optimiser, reset each round")
-    learning_rate: float = Field(1e-3, gt=0, le=1e4, description="local learning rate")
+    learning_rate: float = Field(1e-3, gt=0, le=1e30, description="local learning rate")
     momentum: float = Field(0.9, ge=0, lt=1, description="SGD's momentum, or Adam's first moment")
     augmentation: Literal["none", "light", "strong"] = Field(
         "none", description="how much the views of an image differ"

@@ -17,6 +17,7 @@ from fedchest.federation.directory import RunDirectory
 from fedchest.federation.run_model import load_run_model
 from fedchest.federation.study import Study
 from fedchest.learning.evaluate import predict
+from fedchest.learning.private_inputs import POLICY, admit, declared
 
 
 def study_data(
@@ -56,6 +57,8 @@ def _taught(data: ChestDataset, study: Study, run: RunDirectory) -> ChestDataset
         or taught_by.study.model.image_size != study.model.image_size
     ):
         raise ConfigError(f"data.teacher = {run.root}: its labels or image size are not those of this study.")
+    if study.privacy is not None and taught_by.study.privacy is None:
+        admit(declared(POLICY, UncertaintyPolicy.SELF_TRAINED), private=True)
     asked = [study.uncertainty[name] is UncertaintyPolicy.SELF_TRAINED for name in data.label_names]
     apart = np.zeros_like(data.mask) if data.uncertain is None else data.uncertain
     scores = expit(predict(taught_by.model, data)).astype(np.float32)

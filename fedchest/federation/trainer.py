@@ -8,7 +8,7 @@ from typing import Any
 from fedchest.accounting.cohort_ledger import CohortLedger
 from fedchest.accounting.prv import Charge, micro
 from fedchest.data.dataset import ChestDataset
-from fedchest.errors import BudgetError
+from fedchest.errors import BudgetError, TrainingError
 from fedchest.federation.directory import SiteDocument
 from fedchest.federation.phantoms import public_negatives
 from fedchest.federation.progress import ProgressLog
@@ -42,13 +42,16 @@ class LocalTrainer:
 
         `base` is the study's `finalized`-th finalized model, which decides the stage. The round's epsilon is reserved
         and flushed before the first step. Raises Refused(BUDGET_EXHAUSTED) when the budget does not cover the round,
-        Refused(BUDGET_STATE) when the ledger is missing or outdated.
+        Refused(BUDGET_STATE) when the ledger is missing or outdated, Refused(NOT_FINITE) when training diverges.
         """
         dp = self._study.dp_constants(institution.weight_class)
         label = f"round {round_number}"
         if dp is not None:
             self._reserve(dp, label, institution)
-        trained = self.train(base, self._study.stage(finalized), institution.weight_class, label)
+        try:
+            trained = self.train(base, self._study.stage(finalized), institution.weight_class, label)
+        except TrainingError:
+            raise Refused(Reason.NOT_FINITE) from None
         return {name: after - base[name] for name, after in trained.items()}
 
     def train_alone(

@@ -150,6 +150,8 @@ def clipped_sum(
     `rows_at_once` bounds memory only: patients are never split between micro-batches.
     """
     refuse_batch_coupling(model)
+    # The allowance for a gradient that is computed twice is one of float32's rounding, not of TF32's.
+    torch.backends.cudnn.allow_tf32 = False
     model.train()
     parameters = trained(model)
     total = torch.zeros(sum(parameter.numel() for parameter in parameters), device=parameters[0].device)

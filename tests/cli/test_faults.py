@@ -117,7 +117,7 @@ def test_a_run_folder_that_is_in_use(tree: Path, tmp_path: Path, refused: Fedche
         (("--partition", "random"), ("partition.partition", "random", "dirichlet")),
         (("--rounds", "many"), ("training.rounds", "many", "integer")),
         (("--encoder", "resnet9000"), ("resnet9000",)),
-        (("--objective", "nt-xent"), ("nt-xent", "bce+prototypes")),
+        (("--objective", "nt-xent"), ("nt-xent", "byol")),
         (("--uncertainty", "Edema=maybe"), ("Edema", "maybe", "u-ones")),
         (("--uncertainty", "Edema"), ("Edema", "LABEL=")),
         (("--institutions", "500"), ("500", "12")),

@@ -69,7 +69,7 @@ def test_pretraining_then_private_training_from_its_weights(
         (("train", "--trainable", "auto-rgn"), ("auto-rgn", "norms-and-head")),
         (("train", "--class-weights", "cohort"), ("cohort", "chexpert")),
         (("train", "--weights", "nowhere.pt"), ("nowhere.pt",)),
-        (("train", "--learning-rate", "1e30"), ("training.learning_rate",)),
+        (("train", "--learning-rate", "1e31"), ("training.learning_rate",)),
         (("pretrain",), ("training.pretraining", "byol")),
     ],
 )

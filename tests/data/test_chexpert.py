@@ -91,7 +91,7 @@ def test_a_hospital_without_labels_knows_none(make_tree: MakeTree, tmp_path: Pat
     assert (cohort.labels == UNKNOWN).all()
     assert cohort.labels.shape == (2, 14)
     assert (cohort.sexes[1], cohort.ages[1], cohort.views[1]) == ("Male", 71, "frontal-AP")
-    values, mask = targets(cohort.labels, OBSERVATIONS, DEFAULT_POLICIES)
+    values, mask, _ = targets(cohort.labels, OBSERVATIONS, DEFAULT_POLICIES)
     assert not mask.any()
     assert not values.any()
     write_table(cohort, cohort.root / "train.csv")
