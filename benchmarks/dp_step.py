@@ -3,7 +3,7 @@
 import multiprocessing
 import resource
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from benchmarks.report import Case, run
 from fedchest.data.dataset import ChestDataset
+from fedchest.learning.memory import keep_freed_memory
 from fedchest.models.chest import ChestModel, ModelConfig, build_model
 
 ENCODERS = (
@@ -25,17 +26,21 @@ ENCODERS = (
 )
 LABELS = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
 SIZE, BATCH = 96, 32
-STEPS = 2
-"""Of which the fastest counts."""
+LEAST_STEPS, MOST_STEPS, SECONDS = 2, 10, 10
+"""The fastest step counts; there are as many as fit into the seconds, between the least and the most."""
 NOISE, CLIPPING, RATE = 1.0, 1.0, 0.01
+GPU_SIZE = 320
 
 Step = Callable[[], None]
 
 
-def measure() -> list[Case]:
-    """Seconds and peak memory of each engine's step; the baseline is the plain step of the same encoder."""
+def measure(encoders: Sequence[str] = ENCODERS) -> list[Case]:
+    """Seconds and peak memory of each engine's step; the baseline is the plain step of the same encoder.
+
+    On a machine with a GPU, also images per second there.
+    """
     cases = []
-    for encoder in ENCODERS:
+    for encoder in encoders:
         seconds, megabytes = _in_own_process(encoder, "plain")
         cases.append(Case(f"{encoder}/plain", "time", seconds))
         cases.append(Case(f"{encoder}/plain", "peak_memory", megabytes))
@@ -44,6 +49,8 @@ def measure() -> list[Case]:
                 private_seconds, private_megabytes = _in_own_process(encoder, engine)
                 cases.append(Case(f"{encoder}/{engine}", "time", private_seconds, seconds))
                 cases.append(Case(f"{encoder}/{engine}", "peak_memory", private_megabytes, megabytes))
+        if torch.cuda.is_available():
+            cases += _on_gpu(encoder)
     return cases
 
 
@@ -55,16 +62,19 @@ def _in_own_process(encoder: str, engine: str) -> tuple[float, float]:
 
 def _seconds_and_megabytes(encoder: str, engine: str) -> tuple[float, float]:
     torch.set_num_threads(1)
-    # Without parts: not every engine takes a parameter that the loss ignores.
-    model = build_model(ModelConfig(LABELS, encoder, SIZE, parts=()), seed=0)
-    model.train()
-    step = ENGINES[engine](model, _images())
-    seconds = []
-    for _ in range(STEPS):
+    keep_freed_memory()
+    step = ENGINES[engine](_model(encoder, SIZE), _images())
+    seconds: list[float] = []
+    while len(seconds) < LEAST_STEPS or (len(seconds) < MOST_STEPS and sum(seconds) < SECONDS):
         start = time.process_time()
         step()
         seconds.append(time.process_time() - start)
     return min(seconds), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+
+
+def _model(encoder: str, size: int) -> ChestModel:
+    # Without parts: not every engine takes a parameter that the loss ignores.
+    return build_model(ModelConfig(LABELS, encoder, size, parts=()), seed=0).train()
 
 
 def _images() -> ChestDataset:
@@ -79,12 +89,17 @@ def _images() -> ChestDataset:
 
 
 def _plain(model: ChestModel, data: ChestDataset) -> Step:
-    images, targets = _tensors(data)
+    return _plain_step(model, *_tensors(data), mixed=False)
+
+
+def _plain_step(model: ChestModel, images: Tensor, targets: Tensor, *, mixed: bool) -> Step:
     optimizer = _sgd(model)
 
     def step() -> None:
         optimizer.zero_grad()
-        _loss(model(images).logits, targets).mean().backward()  # type: ignore[no-untyped-call]
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=mixed):
+            loss = _loss(model(images).logits, targets).mean()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step
@@ -169,6 +184,51 @@ def _torch_func(model: ChestModel, data: ChestDataset) -> Step:
     return step
 
 
+def _on_gpu(encoder: str) -> list[Case]:
+    """Images per second in mixed precision, of images that are on the GPU already."""
+    images = torch.rand(BATCH, 1, GPU_SIZE, GPU_SIZE, device="cuda")
+    targets = (torch.rand(BATCH, len(LABELS), device="cuda") < 0.3).float()
+    plain = _images_a_second(_plain_step(_model(encoder, GPU_SIZE).cuda(), images, targets, mixed=True))
+    private = _images_a_second(_bookkeeping_step(_model(encoder, GPU_SIZE).cuda(), images, targets))
+    return [
+        Case(f"{encoder}-gpu/plain", "images_per_second", plain),
+        Case(f"{encoder}-gpu/fedchest", "images_per_second", private, plain),
+    ]
+
+
+def _images_a_second(step: Step) -> float:
+    for _ in range(LEAST_STEPS):
+        step()
+    torch.cuda.synchronize()
+    start = time.perf_counter()
+    for _ in range(MOST_STEPS):
+        step()
+    torch.cuda.synchronize()
+    return MOST_STEPS * BATCH / (time.perf_counter() - start)
+
+
+def _bookkeeping_step(model: ChestModel, images: Tensor, targets: Tensor) -> Step:
+    from fedchest.learning.bookkeeping import book_keeping
+    from fedchest.learning.owners import Owners
+
+    optimizer, owners = _sgd(model), Owners(torch.arange(BATCH), BATCH)
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+
+    def step() -> None:
+        with book_keeping(model) as gradients:
+            with torch.autocast(images.device.type, torch.bfloat16):
+                loss = _loss(model(images).logits, targets).sum()
+            total = gradients.clipped_sum(loss, owners, CLIPPING)
+        total.add_(torch.randn_like(total), alpha=NOISE * CLIPPING).div_(BATCH)
+        for parameter, gradient in zip(
+            trained, torch.split(total, [p.numel() for p in trained]), strict=True
+        ):
+            parameter.grad = gradient.view_as(parameter)
+        optimizer.step()
+
+    return step
+
+
 class _Logits(nn.Module):
     def __init__(self, model: ChestModel) -> None:
         super().__init__()
@@ -213,4 +273,4 @@ ENGINES: Mapping[str, Callable[[ChestModel, ChestDataset], Step]] = {
 
 
 if __name__ == "__main__":
-    run("dp_step", measure)
+    run("dp_step", measure, ENCODERS)

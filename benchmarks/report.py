@@ -30,13 +30,24 @@ class Case:
         return None if self.baseline is None else self.value / self.baseline
 
 
-def run(benchmark: str, measure: Callable[[], Sequence[Case]]) -> None:
-    """Run `measure` and print its cases, as JSON when the command line says --json."""
+def run(benchmark: str, measure: Callable[..., Sequence[Case]], subjects: Sequence[str] = ()) -> None:
+    """Run `measure` and print its cases, as JSON when the command line says --json.
+
+    Where there are `subjects`, `measure` takes those that the command line names, or all when it names none.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m benchmarks.{benchmark}")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
-    as_json = parser.parse_args().json
-    cases = measure()
-    if as_json:
+    if subjects:
+        parser.add_argument("subjects", nargs="*", metavar="SUBJECT", help=f"of {', '.join(subjects)}")
+    arguments = parser.parse_args()
+    if subjects:
+        chosen = arguments.subjects or subjects
+        if unknown := set(chosen).difference(subjects):
+            parser.error(f"{', '.join(sorted(unknown))}: not among {', '.join(subjects)}")
+        cases = measure(chosen)
+    else:
+        cases = measure()
+    if arguments.json:
         print(json.dumps(as_object(benchmark, cases)))
     else:
         Console().print(as_table(benchmark, cases))

@@ -1,5 +1,6 @@
 """What several areas' tests share: quiet frameworks, one rendered cohort, small federations on real chains."""
 
+import signal
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
@@ -13,6 +14,8 @@ from fedchest.data.phantom.writer import write_phantom_cohort
 from fedchest.federation.config import Settings
 
 torch.set_num_threads(1)
+# A shell's background job ignores Ctrl-C, and so would every process that a test starts and interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 MakeSettings = Callable[..., Settings]
 MakeFederation = Callable[..., SmallFederation]

@@ -16,8 +16,10 @@ from torch.utils.hooks import RemovableHandle
 
 from fedchest.errors import UnboundedLossError
 from fedchest.learning.layer_rules import BACKWARD_RULES, LAYER_RULES, Passed, refuse_without_rule
+from fedchest.learning.memory import keep_freed_memory
 from fedchest.learning.owners import Owners
 from fedchest.learning.shares import Share
+from fedchest.models.normalization import refuse_batch_coupling
 
 
 class _Pass(NamedTuple):
@@ -78,6 +80,11 @@ class BookKeeper:
     def _tell(self, layer: nn.Module, gradients: Tensor) -> Tensor:
         """Take up what the backward pass brings to a layer's output; return what it goes on with."""
         inputs, _, node = self._passes.pop(layer)
+        if not len(inputs) == len(gradients) == len(self._owners.of_rows):
+            raise UnboundedLossError(
+                f"A {type(layer).__name__} got {len(inputs)} rows for the {len(self._owners.of_rows)} of the batch, so "
+                "its gradient by patient can't be told; use another encoder."
+            )
         passed = Passed(layer, _wide(inputs), _wide(gradients), node)
         if type(layer) in BACKWARD_RULES:
             shares, gradients = BACKWARD_RULES[type(layer)](passed, self._owners)
@@ -91,8 +98,11 @@ class BookKeeper:
 def book_keeping(model: nn.Module) -> Iterator[BookKeeper]:
     """Keep books on `model` while the block runs.
 
-    Raises UnboundedLossError for a trained parameter that belongs to no layer of `LAYER_RULES` or to two layers.
+    Raises UnboundedLossError for a layer that couples patients, and for a trained parameter that belongs to no layer
+    with a rule (`layer_rules`) or to two layers.
     """
+    refuse_batch_coupling(model)
+    keep_freed_memory()
     keeper = BookKeeper(model)
     handles: list[RemovableHandle] = []
     try:

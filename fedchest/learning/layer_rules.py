@@ -107,7 +107,7 @@ def _affine(
         inputs.reshape(1, rows * channels, cells),
         mean.view(1, -1).to(inputs.dtype),
         deviation.view(1, -1).to(inputs.dtype),
-        layer.weight.repeat(rows),
+        layer.weight.expand(rows, channels).reshape(-1),
         1,
         rows * channels,
         cells,

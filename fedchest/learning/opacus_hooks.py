@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from fedchest.learning.convolutions import Convolution
 from fedchest.learning.owners import Owners
-from fedchest.models.normalization import GroupNorm
+from fedchest.learning.shares import squared_norms
+from fedchest.models.normalization import ChannelAffine, GroupNorm, refuse_batch_coupling
 
 # The first layer's input is the image, which needs no gradient; the hook gets the layer's output gradient all the same.
 warnings.filterwarnings("ignore", message="Full backward hook is firing when gradients are computed")
@@ -30,21 +31,23 @@ class OpacusGradients:
 
     def clipped_sum(self, loss: Tensor, owners: Owners, bound: float) -> Tensor:
         """As `BookKeeper.clipped_sum`, from one gradient a row held in memory."""
+        owners = owners.to(loss.device)
         loss.backward()  # type: ignore[no-untyped-call]
         by_patient = [_by_patient(parameter, owners) for parameter in self._trained]
         self._hooks.set_grad_sample_to_none()
-        norms = torch.stack([gradient.norm(dim=1) for gradient in by_patient]).norm(dim=0)
+        norms = torch.stack([squared_norms(gradient) for gradient in by_patient]).sum(0).sqrt()
         scales = (bound / norms).clamp(max=1.0)
         finite = norms.isfinite()
         if not finite.all():
             by_patient = [gradient[finite] for gradient in by_patient]
             scales = scales[finite]
-        return torch.cat([scales @ gradient for gradient in by_patient])
+        return torch.cat([scales @ gradient.flatten(1) for gradient in by_patient])
 
 
 @contextmanager
 def opacus_hooks(model: nn.Module) -> Iterator[OpacusGradients]:
     """Let Opacus's hooks watch `model` while the block runs. Opacus refuses less than book-keeping does."""
+    refuse_batch_coupling(model)
     hooks = GradSampleHooks(model, loss_reduction="sum")
     try:
         yield OpacusGradients(model, hooks)
@@ -56,8 +59,8 @@ def opacus_hooks(model: nn.Module) -> Iterator[OpacusGradients]:
 def _by_patient(parameter: nn.Parameter, owners: Owners) -> Tensor:
     by_row: Tensor | None = parameter.grad_sample  # type: ignore[attr-defined]
     if by_row is None:  # no path leads from the objective to this parameter
-        return parameter.new_zeros(owners.patients, parameter.numel())
-    return owners.sum(by_row.flatten(1))
+        return parameter.new_zeros(owners.patients, *parameter.shape)
+    return owners.sum(by_row)
 
 
 def _convolution_gradients(
@@ -100,5 +103,13 @@ def _pointwise(layer: nn.Conv2d, inputs: Tensor, backprops: Tensor) -> Tensor:
     return torch.bmm(backprops.flatten(2), seen.transpose(1, 2)).view(-1, *layer.weight.shape)
 
 
+def _channel_affine(
+    layer: ChannelAffine, activations: list[Tensor], backprops: Tensor
+) -> dict[nn.Parameter, Tensor]:
+    by_row = {layer.weight: activations[0] * backprops, layer.bias: backprops}
+    return {parameter: values.sum((2, 3)) for parameter, values in by_row.items() if parameter.requires_grad}
+
+
+register_grad_sampler(ChannelAffine)(_channel_affine)
 register_grad_sampler(nn.Conv2d)(_convolution_gradients)
 register_grad_sampler(GroupNorm)(compute_group_norm_grad_sample)

@@ -4,15 +4,16 @@ from collections.abc import Callable, Iterable
 
 import pytest
 import torch
-from timm.layers import LayerNorm2d, StdConv2d, create_conv2d
+from timm.layers import LayerNorm, LayerNorm2d, StdConv2d, create_conv2d
 from torch import Tensor, nn
 
 from fedchest.errors import UnboundedLossError
 from fedchest.learning import layer_rules
 from fedchest.learning.bookkeeping import book_keeping
 from fedchest.learning.gradients import PATIENT_GRADIENTS, DpEngine
+from fedchest.learning.layer_rules import BACKWARD_RULES, LAYER_RULES
 from fedchest.learning.owners import Owners
-from fedchest.models.normalization import GroupNorm
+from fedchest.models.normalization import ChannelAffine, GroupNorm
 
 OWNERS = torch.tensor([0, 0, 0, 1, 2, 2])
 IMAGE = (8, 10, 12)
@@ -65,12 +66,15 @@ LAYERS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (lambda: nn.Linear(8, 5), (8,)),
     (lambda: nn.Linear(64, 64, bias=False), (64,)),
     (lambda: nn.Linear(8, 5), (7, 8)),
+    (lambda: ChannelAffine(8), IMAGE),
     (lambda: GroupNorm(4, 8), IMAGE),
     (lambda: nn.GroupNorm(2, 8), IMAGE),
     (lambda: nn.LayerNorm(12), IMAGE),
     (lambda: nn.LayerNorm((10, 12)), IMAGE),
+    (lambda: LayerNorm(8), (7, 8)),
     (lambda: LayerNorm2d(8), IMAGE),
 ]
+MAKERS = [make for make, shape in LAYERS if shape == IMAGE]
 
 
 @pytest.mark.parametrize(("make", "shape"), LAYERS, ids=lambda value: None if callable(value) else str(value))
@@ -86,6 +90,18 @@ def test_a_layer_in_float64(make: Callable[[], nn.Module], shape: tuple[int, ...
     found = by_engine(DpEngine.BOOKKEEPING, layer, inputs, owners, 1e-3)
     expected = one_by_one(layer, inputs, owners, 1e-3)
     assert float((found - expected).norm() / expected.norm()) < 1e-12
+
+
+def test_every_layer_with_a_rule_is_tested() -> None:
+    assert {type(make()) for make, _ in LAYERS} == set(LAYER_RULES) | set(BACKWARD_RULES)
+
+
+@pytest.mark.parametrize("make", MAKERS)
+def test_a_layer_between_others_of_channels_last_maps(make: Callable[[], nn.Module]) -> None:
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Conv2d(8, 8, 1), make(), nn.ReLU(), nn.AdaptiveAvgPool2d(2))
+    inputs = torch.randn(6, *IMAGE).contiguous(memory_format=torch.channels_last)
+    check(network, inputs, engines=[DpEngine.BOOKKEEPING])
 
 
 def test_a_layer_norm_without_bias() -> None:
@@ -147,8 +163,13 @@ def test_rounding_does_not_make_a_norm_smaller_where_positions_cancel() -> None:
         assert float((clipped - expected).norm() / expected.norm()) < 0.03
 
 
-def test_rounding_does_not_carry_a_clipped_gradient_above_the_bound() -> None:
+@pytest.mark.parametrize("pairs_cost", [0, torch.inf], ids=["norms-from-pairs", "norms-from-gradients"])
+def test_rounding_does_not_carry_a_clipped_gradient_above_the_bound(
+    monkeypatch: pytest.MonkeyPatch, pairs_cost: float
+) -> None:
     """Two positions that differ in the last place only: scaled one by one, they no longer cancel as they did."""
+    monkeypatch.setattr(layer_rules, "_PAIRS_COST", pairs_cost)
+    monkeypatch.setattr(layer_rules, "_LARGEST_KEPT", 0)
     layer = nn.Conv2d(64, 64, 1, bias=False)
     inputs, owners = 2.0**16 * torch.ones(1, 64, 1, 2), Owners(torch.zeros(1, dtype=torch.int64), 1)
     for value in torch.linspace(2000, 2100, 400):
@@ -214,6 +235,15 @@ def test_a_change_of_an_input_in_place_is_noticed() -> None:
         loss = network(torch.randn(2, 8)).sum()
         with pytest.raises(UnboundedLossError, match="changed in place"):
             keeper.clipped_sum(loss, Owners(torch.arange(2), 2), 1.0)
+
+
+def test_rows_that_are_not_the_batch_s_are_refused() -> None:
+    """As windowed attention makes them: a window is not a patient."""
+    network = nn.Sequential(nn.Flatten(0, 1), nn.Linear(3, 1))
+    with book_keeping(network) as keeper:
+        loss = network(torch.randn(4, 2, 3)).sum()
+        with pytest.raises(UnboundedLossError, match=r"A Linear got 8 rows for the 4 of the batch"):
+            keeper.clipped_sum(loss, Owners(torch.arange(4), 4), 1.0)
 
 
 def test_a_change_of_an_output_in_place_is_followed() -> None:
