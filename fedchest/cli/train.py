@@ -16,11 +16,10 @@ from fedchest.errors import ConfigError
 from fedchest.federation.central import (
     Announce,
     CentralResults,
-    pretraining_only,
     resume_centrally,
     train_centrally,
 )
-from fedchest.federation.config import Settings, read_settings
+from fedchest.federation.config import Settings, read_pretraining, read_settings
 
 SECTIONS = ("data", "model", "training", "privacy", "run")
 
@@ -35,7 +34,7 @@ def train(file: Path | None, resumed: Path | None, as_json: bool, **given: Any) 
 
     The run folder holds a model a round, for `fedchest evaluate` and `fedchest predict`.
     """
-    _train(file, resumed, as_json, given, lambda settings: settings)
+    _train(file, resumed, as_json, given, read_settings)
 
 
 @click.command()
@@ -48,7 +47,7 @@ def pretrain(file: Path | None, resumed: Path | None, as_json: bool, **given: An
 
     The last file below RUN/models is what --weights of `train` and `simulate` takes.
     """
-    _train(file, resumed, as_json, given, pretraining_only)
+    _train(file, resumed, as_json, given, read_pretraining)
 
 
 def _train(
@@ -56,14 +55,14 @@ def _train(
     resumed: Path | None,
     as_json: bool,
     given: dict[str, Any],
-    narrow: Callable[[Settings], Settings],
+    read: Callable[[Path | None, dict[str, dict[str, Any]]], Settings],
 ) -> None:
     if resumed is not None:
         if file is not None or overrides(given):
             raise ConfigError("--resume goes on with the run's own settings: give no others.")
         _finish(resumed, as_json, lambda announce: resume_centrally(resumed, announce))
         return
-    settings = narrow(read_settings(file, overrides(given)))
+    settings = read(file, overrides(given))
     root = settings.run.out or new_run_folder()
     _finish(root, as_json, lambda announce: train_centrally(settings, root, announce))
 

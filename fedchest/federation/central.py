@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 from fedchest.aggregation.model import model_bytes, parse_model
 from fedchest.data.notices import notices
-from fedchest.errors import ConfigError, StoreError
+from fedchest.errors import StoreError
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import (
     ROUNDS,
@@ -100,6 +100,7 @@ def _train_rounds(directory: RunDirectory, study: Study, site: SiteDocument, tra
     evaluation, log = PublicEvaluation.open(directory.coordinator), ProgressLog(directory.coordinator)
     weight_class = weight_class_of(len(site.patients), study.patients_per_weight_unit)
     done = len(list(directory.models.glob("round-*.safetensors"))) - 1
+    trainer.refuse_beyond(site.epsilon_budget, weight_class, study.rounds - done)
     model = _model(directory, done)
     evaluation.note(finalized_rounds=done, model=model_bytes(model), seconds=0.0)
     for number in range(done + 1, study.rounds + 1):
@@ -109,23 +110,6 @@ def _train_rounds(directory: RunDirectory, study: Study, site: SiteDocument, tra
         seconds = time.monotonic() - start
         figures = evaluation.note(finalized_rounds=number, model=model_bytes(model), seconds=seconds)
         log.report("measured", finalized_rounds=number, mean_auroc=figures.mean_auroc)
-
-
-def pretraining_only(settings: Settings) -> Settings:
-    """The settings of nothing but their pretraining. Raises ConfigError where they have none."""
-    training = settings.training
-    if not training.pretraining:
-        raise ConfigError(
-            f"training.pretraining is empty in {settings.model.model!r}: name a loss that learns without labels, such"
-            " as byol (--pretraining)."
-        )
-    alone = {
-        "objective": training.pretraining,
-        "rounds": training.pretraining_rounds or training.rounds,
-        "pretraining": "",
-        "pretraining_rounds": 0,
-    }
-    return settings.model_copy(update={"training": training.model_copy(update=alone)})
 
 
 def _collect(

@@ -341,8 +341,35 @@ def read_settings(file: Path | None, overrides: Mapping[str, Mapping[str, Any]])
 
     Raises ConfigError naming the key, the value and what is allowed.
     """
+    return _validated(_tree(file, overrides))
+
+
+def read_pretraining(file: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> Settings:
+    """As `read_settings`, of the pretraining alone: its loss is the objective, and its rounds, if given, are all.
+
+    An encoder that only a head would be trained on is pretrained whole. Raises ConfigError also where no loss is named.
+    """
+    tree = _tree(file, overrides)
+    training = dict(tree.get("training", {}))
+    objective, rounds = training.pop("pretraining", ""), training.pop("pretraining_rounds", 0)
+    if not objective:
+        raise ConfigError(
+            "training.pretraining = '': allowed is a loss that learns without labels, such as byol (--pretraining)."
+        )
+    training["objective"] = objective
+    if rounds:
+        training["rounds"] = rounds
+    if training.get("trainable") in (FineTuning.HEAD, FineTuning.GRADUAL):
+        training["trainable"] = FineTuning.ALL
+    return _validated(tree | {"training": training})
+
+
+def _tree(file: Path | None, overrides: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     given = _laid_over(_read_toml(file) if file is not None else {}, overrides)
-    tree = _laid_over(_read_toml(_recipe(given)), given)
+    return _laid_over(_read_toml(_recipe(given)), given)
+
+
+def _validated(tree: Mapping[str, Any]) -> Settings:
     try:
         return Settings.model_validate(tree)
     except ValidationError as error:

@@ -15,12 +15,16 @@ from fedchest.federation.study import Study
 from fedchest.learning.objectives import objective_named
 from fedchest.learning.optimisation import Optimisation
 from fedchest.learning.plain import train_plainly
+from fedchest.models.adapters import is_adapter, name_without_adapter
 from fedchest.models.chest import ChestModel, build_model
 from fedchest.models.parameters import load_parameters, parameters
 from fedchest.protection.randomness import Randomness
 
 PRETRAINING = Optimisation("adam", learning_rate=2e-3)
 PRETRAINING_BATCH = 64
+
+_OWN_STREAMS = ("encoder.", "autoencoder.", "members.")
+"""What the names of a `ChestModel`'s parameters begin with, and those of a bare encoder don't."""
 
 OnStep = Callable[[int], None]
 
@@ -81,19 +85,29 @@ def pretrain(
 
 
 def _from_weights(weights: Path, study: Study, seed: int) -> ChestModel:
-    """A model that FedChest wrote, whose head may be another, or a foreign file of the encoder's weights."""
+    """A model that FedChest wrote, or a foreign file of the encoder's weights.
+
+    The former may have another head, and need not have the adapters that this study adds.
+    """
     if not weights.is_file():
         raise ConfigError(f"model.weights = {weights}: the file does not exist.")
     try:
         given = parse_model(weights.read_bytes())
     except StoreError:
+        given = {}
+    if not any(name.startswith(_OWN_STREAMS) for name in given):
         return build_model(replace(study.model, encoder_weights=weights), seed)
     model = build_model(study.model, seed)
     own = dict(model.named_parameters())
-    fitting = {name: given[name] for name in own if name in given and given[name].shape == own[name].shape}
+    sources = {name: name if name in given else name_without_adapter(name) for name in own}
+    fitting = {
+        name: given[source]
+        for name, source in sources.items()
+        if source in given and given[source].shape == own[name].shape
+    }
     of_streams = {id(parameter) for stream in model.streams for parameter in stream.parameters()}
     for name, parameter in own.items():
-        if id(parameter) in of_streams and name not in fitting:
+        if id(parameter) in of_streams and name not in fitting and not is_adapter(name):
             raise ConfigError(
                 f"model.weights = {weights}: {name} is missing there or has another shape, so it is the model of"
                 " another encoder."

@@ -1,11 +1,16 @@
 """The study that a configuration asks for."""
 
+from pathlib import Path
+
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedchest.accounting.prv import noise_multiplier_for
 from fedchest.data.labels import UncertaintyPolicy
+from fedchest.data.reader import cohort_folder
+from fedchest.errors import UnboundedLossError
 from fedchest.federation.config import Settings
-from fedchest.federation.directory import RunDirectory, read_study
+from fedchest.federation.directory import RunDirectory, read_document, read_study
+from fedchest.federation.run_model import load_run_model
 from fedchest.federation.study import Study, StudyPrivacy
 from fedchest.learning.gradients import PATIENT_GRADIENTS
 from fedchest.learning.objectives import objective_named
@@ -22,6 +27,7 @@ def study_of(settings: Settings, coordinator: X25519PrivateKey, auditor: X25519P
         name="fedchest",
         labels=settings.data.label_names(),
         uncertainty=settings.data.policies(),
+        teacher_sha256=_teacher_sha256(settings),
         views=settings.data.views,
         model=model_config(settings),
         stages=training.stages(),
@@ -46,6 +52,8 @@ def refuse_inadmissible(settings: Settings) -> None:
     for stage in training.stages():
         objective_named(stage.objective, private=private, class_weights=training.class_weights)
     admit(declared(FINE_TUNING, training.trainable), private=private)
+    if private:
+        _refuse_start_without_noise(settings)
     for policy in settings.data.policies().values():
         if policy is not UncertaintyPolicy.SELF_TRAINED or not _taught_privately(settings):
             admit(declared(POLICY, policy), private=private)
@@ -59,6 +67,32 @@ def refuse_untrainable(study: Study) -> None:
         if study.privacy is not None:
             with PATIENT_GRADIENTS[study.privacy.engine](model):
                 pass  # entering is what refuses a layer whose gradient by patient can't be told
+
+
+def _refuse_start_without_noise(settings: Settings) -> None:
+    """Of a file outside a run, nobody can tell what it was trained on: `docs/privacy.md` leaves that to the user."""
+    weights = settings.model.weights
+    if weights is None:
+        return
+    run = RunDirectory(weights.resolve().parent.parent)
+    if weights.resolve().parent != run.models or not run.settings.exists():
+        return
+    earlier = read_document(run.settings, Settings)
+    if earlier.privacy.dp or _cohort(earlier) != _cohort(settings):
+        return
+    raise UnboundedLossError(
+        f"model.weights = {weights}: they were trained on the same patients without DP, and no noise that is added "
+        "later hides what they learnt; start from weights trained with DP, or on public images."
+    )
+
+
+def _cohort(settings: Settings) -> Path:
+    return cohort_folder(settings.data.data).resolve()
+
+
+def _teacher_sha256(settings: Settings) -> str | None:
+    teacher = settings.data.teacher
+    return None if teacher is None else load_run_model(RunDirectory(teacher)).sha256
 
 
 def _taught_privately(settings: Settings) -> bool:

@@ -1,5 +1,6 @@
 """A finished run's global model, ready to be used."""
 
+from hashlib import sha256
 from typing import NamedTuple
 
 from fedchest.aggregation.model import parse_model
@@ -16,6 +17,8 @@ class RunModel(NamedTuple):
     study: Study
     round: int
     model: ChestModel
+    sha256: str
+    """Of the model's file, in hex."""
 
 
 def load_run_model(directory: RunDirectory, round_number: int | None = None) -> RunModel:
@@ -33,6 +36,7 @@ def load_run_model(directory: RunDirectory, round_number: int | None = None) -> 
         raise StoreError(
             f"{directory.models} holds no model of round {number}; there are models of rounds {rounds}."
         )
+    content = found[number].read_bytes()
     model = build_model(study.model, seed=0)
-    load_parameters(model, parse_model(found[number].read_bytes()))
-    return RunModel(study, number, model)
+    load_parameters(model, parse_model(content))
+    return RunModel(study, number, model, sha256(content).hexdigest())

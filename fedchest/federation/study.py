@@ -50,6 +50,9 @@ class Study(BaseModel):
     name: str
     labels: tuple[str, ...]
     uncertainty: dict[str, UncertaintyPolicy]
+    teacher_sha256: str | None = Field(
+        description="of the file of the model that answers uncertain labels (policy u-self-trained)"
+    )
     views: Literal["frontal", "lateral", "all"]
     model: ModelConfig
     stages: tuple[Stage, ...] = Field(min_length=1)

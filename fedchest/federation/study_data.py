@@ -57,6 +57,8 @@ def _taught(data: ChestDataset, study: Study, run: RunDirectory) -> ChestDataset
         or taught_by.study.model.image_size != study.model.image_size
     ):
         raise ConfigError(f"data.teacher = {run.root}: its labels or image size are not those of this study.")
+    if taught_by.sha256 != study.teacher_sha256:
+        raise ConfigError(f"data.teacher = {run.root}: its last model is not the one that the study names.")
     if study.privacy is not None and taught_by.study.privacy is None:
         admit(declared(POLICY, UncertaintyPolicy.SELF_TRAINED), private=True)
     asked = [study.uncertainty[name] is UncertaintyPolicy.SELF_TRAINED for name in data.label_names]

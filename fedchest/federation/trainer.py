@@ -65,16 +65,17 @@ class LocalTrainer:
         label = f"local-only round {finalized + 1}"
         dp = self._study.dp_constants(weight_class)
         if dp is not None:
-            charge = Charge(dp.noise_multiplier, dp.sampling_rate, dp.steps)
             with self._ledger() as ledger:
-                after = ledger.epsilon_after(charge, dp.delta)
-                if after > budget:
-                    raise BudgetError(
-                        f"Round {finalized + 1} would bring the patients' epsilon to {after:.2f}; their budget is"
-                        f" {budget:.2f} (privacy.budget)."
-                    )
-                ledger.reserve(charge, label)
+                _refuse_beyond(budget, ledger, dp, rounds=1)
+                ledger.reserve(_charge(dp), label)
         return base | self.train(base, self._study.stage(finalized), weight_class, label)
+
+    def refuse_beyond(self, budget: float, weight_class: int, rounds: int) -> None:
+        """Raise BudgetError when so many more rounds of `train_alone` would spend more than `budget`."""
+        dp = self._study.dp_constants(weight_class)
+        if dp is not None and rounds:
+            with self._ledger() as ledger:
+                _refuse_beyond(budget, ledger, dp, rounds)
 
     def train(self, values: Arrays, stage: Stage, weight_class: int, label: str) -> Arrays:
         """The trained parameters after one round's steps from `values`; the caller has reserved their epsilon.
@@ -121,7 +122,7 @@ class LocalTrainer:
         append_durably(self._folder / "evaluation.jsonl", line.encode(), mode=OWNER_ONLY)
 
     def _reserve(self, dp: DpConstants, label: str, institution: Institution) -> None:
-        charge = Charge(dp.noise_multiplier, dp.sampling_rate, dp.steps)
+        charge = _charge(dp)
         try:
             with self._ledger() as ledger:
                 ledger.require_at_least(institution.epsilon_spent, dp.delta)
@@ -195,6 +196,20 @@ class LocalTrainer:
                 random=random,
                 **seeing,
             )
+
+
+def _charge(dp: DpConstants, rounds: int = 1) -> Charge:
+    return Charge(dp.noise_multiplier, dp.sampling_rate, rounds * dp.steps)
+
+
+def _refuse_beyond(budget: float, ledger: CohortLedger, dp: DpConstants, rounds: int) -> None:
+    after = ledger.epsilon_after(_charge(dp, rounds), dp.delta)
+    if after > budget:
+        planned = "One more round" if rounds == 1 else f"{rounds} more rounds"
+        raise BudgetError(
+            f"{planned} would bring the patients' epsilon to {after:.2f}; their budget is {budget:.2f}"
+            " (privacy.budget)."
+        )
 
 
 def _json_number(value: float | None) -> str:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from fedchest.errors import ConfigError
 
-_DOWN, _UP = "adapter_down", "adapter_up"
+_BASE, _DOWN, _UP = "base", "adapter_down", "adapter_up"
 _SIGHT = ("kernel_size", "stride", "padding", "dilation", "padding_mode")
 
 
@@ -48,6 +48,11 @@ def add_adapters(network: nn.Module, rank: int) -> nn.Module:
 def is_adapter(name: str) -> bool:
     """Whether the parameter called `name` belongs to an adapter."""
     return not {_DOWN, _UP}.isdisjoint(name.split("."))
+
+
+def name_without_adapter(name: str) -> str:
+    """What the parameter called `name` is called in the same network without adapters."""
+    return ".".join(part for part in name.split(".") if part != _BASE)
 
 
 def _adapt_below(module: nn.Module, rank: int) -> None:

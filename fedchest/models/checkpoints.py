@@ -31,7 +31,7 @@ def read_weights(path: Path) -> dict[str, Tensor]:
 
     Keys lose the prefixes "module." and "densenet121.", and those of old dense layers get today's names.
     Nothing that the file contains is run. Raises ConfigError when it is missing, truncated, or holds anything
-    but tensors.
+    but dense tensors of real numbers.
     """
     content = _content(path)
     for wrapper in _WRAPPERS:
@@ -39,8 +39,11 @@ def read_weights(path: Path) -> dict[str, Tensor]:
             content = content[wrapper]
             break
     if not isinstance(content, Mapping) or not all(_is_weight(entry) for entry in content.items()):
-        raise ConfigError(f"{path} does not hold weights: it is not a table of named tensors.")
-    return {_OLD_DENSE_LAYER.sub(r"\1\2", _WRAPPING.sub("", key)): value for key, value in content.items()}
+        raise ConfigError(f"{path} does not hold weights: it is not a table of named, dense, real tensors.")
+    weights = {_todays_key(key): value for key, value in content.items()}
+    if len(weights) < len(content):
+        raise ConfigError(f"{path} does not hold weights: several of its keys mean the same tensor.")
+    return weights
 
 
 def load_weights(network: nn.Module, path: Path) -> None:
@@ -84,7 +87,13 @@ def _content(path: Path) -> Any:
 
 def _is_weight(entry: tuple[object, object]) -> bool:
     key, value = entry
-    return isinstance(key, str) and isinstance(value, Tensor)
+    if not isinstance(key, str) or not isinstance(value, Tensor):
+        return False
+    return value.layout == torch.strided and not (value.is_quantized or value.is_complex())
+
+
+def _todays_key(key: str) -> str:
+    return _OLD_DENSE_LAYER.sub(r"\1\2", _WRAPPING.sub("", key))
 
 
 def _names(setting: str | tuple[str, ...] | None) -> tuple[str, ...]:

@@ -5,8 +5,8 @@ import itertools
 import pytest
 
 from fedchest.aggregation.model import parse_model
-from fedchest.errors import BudgetError, StoreError
-from fedchest.federation.central import pretraining_only, resume_centrally, train_centrally
+from fedchest.errors import BudgetError, StoreError, UnboundedLossError
+from fedchest.federation.central import resume_centrally, train_centrally
 from fedchest.federation.directory import RunDirectory
 from fedchest.federation.run_model import load_run_model
 
@@ -62,20 +62,27 @@ def test_the_budget_ends_a_training(make_settings, tmp_path):
     results = train_centrally(settings, tmp_path / "first", lambda stage: None)
     assert results.epsilon is not None
     assert results.epsilon <= 4.0
-    with pytest.raises(BudgetError, match=r"privacy\.budget"):
+    with pytest.raises(BudgetError, match=r"2 more rounds would .* budget is 4\.00 \(privacy\.budget\)"):
         train_centrally(settings, tmp_path / "second", lambda stage: None)
+    again = resume_centrally(tmp_path / "first", lambda stage: None)
+    assert again.epsilon == results.epsilon, "nothing was charged for what was refused"
 
 
-def test_pretraining_alone_takes_the_rounds_of_pretraining(make_settings):
-    settings = make_settings(
-        training={"rounds": 5, "pretraining": "bce", "pretraining_rounds": 2, "objective": "bce+prototypes"}
-    )
-    assert [(stage.rounds, stage.objective) for stage in settings.training.stages()] == [
-        (2, "bce"),
-        (3, "bce+prototypes"),
-    ]
-    only = pretraining_only(settings).training.stages()
-    assert [(stage.rounds, stage.objective) for stage in only] == [(2, "bce")]
+def test_private_training_starts_from_no_weights_that_saw_its_patients_without_noise(make_settings, tmp_path):
+    def run(name, **settings):
+        train_centrally(make_settings(**settings), tmp_path / name, lambda stage: None)
+        return tmp_path / name / "models" / "round-001.safetensors"
+
+    unnoised = run("unnoised")
+    with pytest.raises(UnboundedLossError, match=r"model\.weights = .*without DP"):
+        run("private", model={"weights": unnoised}, privacy=DP)
+    link = tmp_path / "link.safetensors"
+    link.symlink_to(unnoised)
+    with pytest.raises(UnboundedLossError, match=r"model\.weights = .*without DP"):
+        run("private", model={"weights": link}, privacy=DP)
+    noised = run("noised", privacy={**DP, "epsilon": 2.0})
+    run("private", model={"weights": noised}, privacy={**DP, "budget": 20.0})
+    run("open", model={"weights": unnoised})
 
 
 def test_a_federations_run_is_no_central_training(make_federation):

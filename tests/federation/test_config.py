@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedchest.errors import ConfigError
-from fedchest.federation.config import Settings, read_settings
+from fedchest.federation.config import Settings, read_pretraining, read_settings
 
 DATA = {"data": {"data": "chexpert"}}
 
@@ -143,6 +143,27 @@ def test_whatever_is_given_is_taken_or_named(place, value):
     else:
         assert Settings.model_validate_json(settings.model_dump_json()) == settings
         json.loads(settings.model_dump_json())
+
+
+@pytest.mark.parametrize(
+    ("training", "stages"),
+    [
+        ({"rounds": 5, "pretraining_rounds": 2}, [(2, "byol", "all")]),
+        ({"rounds": 3}, [(3, "byol", "all")]),
+        ({"trainable": "head"}, [(5, "byol", "all")]),
+        ({"trainable": "gradual"}, [(5, "byol", "all")]),
+        ({"trainable": "last-scale"}, [(5, "byol", "last-scale")]),
+    ],
+)
+def test_pretraining_alone(training, stages):
+    settings = read_pretraining(None, {**DATA, "training": {"pretraining": "byol", **training}})
+    found = [(stage.rounds, stage.objective, stage.trainable) for stage in settings.training.stages()]
+    assert found == stages
+
+
+def test_pretraining_alone_needs_a_loss():
+    with pytest.raises(ConfigError, match=r"training\.pretraining = ''.*byol"):
+        read_pretraining(None, DATA)
 
 
 def test_every_setting_has_a_flag_of_its_own():

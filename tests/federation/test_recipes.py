@@ -4,7 +4,10 @@ import json
 
 import numpy as np
 import pytest
+import timm
+from safetensors.torch import save_file
 
+from fedchest.aggregation.model import parse_model
 from fedchest.audit.report import Verdict
 from fedchest.audit.verify import verify_run
 from fedchest.errors import ConfigError, UnboundedLossError
@@ -168,6 +171,28 @@ def test_a_teacher_without_dp_is_refused_where_dp_is_on(make_settings, tmp_path)
 
 
 @pytest.mark.e2e
+def test_a_teacher_other_than_the_studys_is_refused(make_settings, tmp_path):
+    train_centrally(make_settings(training={"rounds": 2}), tmp_path / "teacher", lambda stage: None)
+    data = {"uncertainty": {"Edema": "u-self-trained"}, "teacher": tmp_path / "teacher"}
+    prepared = prepare(make_settings(data=data, partition={"institutions": 1}), tmp_path / "run")
+    (tmp_path / "teacher" / "models" / "round-002.safetensors").unlink()
+    site = read_document(prepared.directory.institution(0) / SITE, SiteDocument)
+    with pytest.raises(ConfigError, match="not the one that the study names"):
+        study_data(prepared.study, site.data, "train", cache=site.cache, teacher=site.teacher)
+
+
+@pytest.mark.e2e
+def test_weights_of_a_bare_encoder_in_our_own_format(make_settings, tmp_path):
+    """timm's names in a file without metadata are not taken for a model of FedChest's."""
+    weights = tmp_path / "resnet.safetensors"
+    encoder = timm.create_model("test_resnet", in_chans=1)
+    save_file({name: value.float() for name, value in encoder.state_dict().items()}, weights)
+    chosen = {"weights": weights, "encoder": "test_resnet"}
+    results = train_centrally(make_settings(model=chosen), tmp_path / "run", lambda stage: None)
+    assert results.complete
+
+
+@pytest.mark.e2e
 def test_pretrained_weights_start_a_model_with_another_head(make_settings, tmp_path):
     train_centrally(
         make_settings(training={"objective": "byol", "augmentation": "light", "trainable": "all"}),
@@ -180,6 +205,17 @@ def test_pretrained_weights_start_a_model_with_another_head(make_settings, tmp_p
     )
     assert results.complete
     assert "round-001.safetensors" in results.start
+    adapted = make_settings(
+        model={"weights": weights, "adapter_rank": 2}, training={"trainable": "adapters"}, run={"seed": 1}
+    )
+    train_centrally(adapted, tmp_path / "adapted", lambda stage: None)
+    start, found = (
+        parse_model(file.read_bytes())
+        for file in (weights, tmp_path / "adapted" / "models" / "round-000.safetensors")
+    )
+    base = {name: value for name, value in found.items() if ".base." in name}
+    assert base
+    assert all(np.array_equal(value, start[name.replace(".base.", ".")]) for name, value in base.items())
     with pytest.raises(ConfigError, match="another encoder"):
         train_centrally(
             make_settings(model={"weights": weights, "encoder": "xception-tiny"}),

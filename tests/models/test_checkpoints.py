@@ -178,11 +178,26 @@ def test_a_truncated_file_is_refused(write: Callable[[Any, Path], Path], kept: f
 
 
 @pytest.mark.parametrize(
-    "content", [[1, 2], {"epoch": 3}, {"state_dict": {"conv1.weight": 3}}, torch.zeros(3)]
+    "content",
+    [
+        [1, 2],
+        {"epoch": 3},
+        {"state_dict": {"conv1.weight": 3}},
+        torch.zeros(3),
+        {"conv1.weight": torch.eye(3).to_sparse()},
+        {"conv1.weight": torch.eye(3).to(torch.complex64)},
+        {"conv1.weight": torch.quantize_per_tensor(torch.eye(3), 0.1, 0, torch.qint8)},
+    ],
 )
 def test_a_file_of_something_else_is_refused(content: object, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="not a table of named tensors"):
+    with pytest.raises(ConfigError, match="not a table of named, dense, real tensors"):
         read_weights(in_torch(content, tmp_path))
+
+
+def test_two_keys_for_one_tensor_are_refused(tmp_path: Path) -> None:
+    twice = {"conv1.weight": torch.zeros(3), "module.conv1.weight": torch.ones(3)}
+    with pytest.raises(ConfigError, match="keys mean the same tensor"):
+        read_weights(in_torch(twice, tmp_path))
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
