@@ -15,7 +15,7 @@ from fedchest.federation.directory import RunDirectory
 from fedchest.federation.run_model import load_run_model
 from fedchest.federation.study_data import study_data
 from fedchest.learning.evaluate import predict as score
-from fedchest.reporting.heatmaps import Explained, draw_heatmaps, explain
+from fedchest.reporting.heatmaps import Explained, Explanation, draw_heatmaps, explain, heatmaps
 from fedchest.reporting.performance import draw_roc, measure_performance, performance_table
 
 _PATH = click.Path(path_type=Path)
@@ -75,9 +75,22 @@ def evaluate(
 @click.argument("images", type=_PATH, nargs=-1, required=True)
 @RoundOption
 @click.option("--out", type=_PATH, help="folder for one picture of heatmaps an image")
+@click.option(
+    "--explain",
+    "explanation",
+    type=click.Choice([one.value for one in Explanation]),
+    default=Explanation.OCCLUSION.value,
+    show_default=True,
+    help="what the heatmaps show: what covering a place takes from the decision, or the head's own cells",
+)
 @JsonOption
 def predict(
-    run: Path, images: tuple[Path, ...], round_number: int | None, out: Path | None, as_json: bool
+    run: Path,
+    images: tuple[Path, ...],
+    round_number: int | None,
+    out: Path | None,
+    explanation: str,
+    as_json: bool,
 ) -> None:
     """Say what the global model of RUN sees in IMAGES (PNG, JPEG or DICOM), where, and at which scale.
 
@@ -89,7 +102,8 @@ def predict(
     found = {path: explain(trained.model, pixels) for path, pixels in decoded.items()}
     if out is not None:
         for number, (path, pixels) in enumerate(decoded.items(), start=1):
-            draw_heatmaps(out / f"{number:03d}-{path.stem}.png", pixels, found[path])
+            maps = heatmaps(trained.model, pixels, Explanation(explanation))
+            draw_heatmaps(out / f"{number:03d}-{path.stem}.png", pixels, found[path], maps)
     if as_json:
         click.echo(json.dumps([_as_json(path, labels) for path, labels in found.items()], indent=1))
         return
@@ -99,7 +113,10 @@ def predict(
 
 
 def _as_json(path: Path, labels: list[Explained]) -> dict[str, object]:
-    by_label = {one.label: {"probability": one.probability, "stride": one.stride} for one in labels}
+    by_label = {
+        one.label: {"probability": one.probability, "stride": one.stride, "logit_by_stride": one.by_stride}
+        for one in labels
+    }
     return {"image": str(path), "labels": by_label}
 
 

@@ -4,7 +4,7 @@ A map that looks right proves little (Adebayo et al. 2018). Here a finding's pla
 known exactly, so that each map, and the model itself, can be held against them.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -18,18 +18,10 @@ from torch import Tensor
 from fedchest.data.phantom.cases import Case
 from fedchest.learning.batches import network_input
 from fedchest.learning.evidence import evidence_maps
-from fedchest.models.chest import Decision
-
-Decide = Callable[[Tensor], Decision]
-"""Such as `ChestModel.decide`: images float32[N,1,H,W] to the evidence and the logits that it adds up to."""
+from fedchest.learning.occlusion import Decide, occlusion_maps, some_at_once
 
 TOLERANCE = 1 / 32
 """Of the image's side: how far beside the mask a map may point; Zhang et al. 2018 (section 4.1) allow 15 pixels."""
-
-PATCH, STEP = 1 / 8, 1 / 16
-"""Of the image's side: the square that occlusion covers, and how far apart the squares are."""
-
-_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -87,27 +79,6 @@ def measure_faithfulness(
         )
 
 
-def occlusion_map(decide: Decide, label: int, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-    """How much of the logit goes when the place around each pixel of uint8[H,H] is covered: float64[H,H].
-
-    Every covering is a square of PATCH of the side in the grey that means nothing to the network, 0 after
-    normalisation; a pixel's value is the mean over the squares that cover it.
-    """
-    side = len(image)
-    patch, step = max(1, round(PATCH * side)), max(1, round(STEP * side))
-    corners = sorted({min(start, side - patch) for start in range(0, side, step)})
-    squares = [np.s_[..., top : top + patch, left : left + patch] for top in corners for left in corners]
-    covered = network_input(image[None]).repeat(len(squares), 1, 1, 1)
-    for one, square in zip(covered, squares, strict=True):
-        one[square] = 0.0
-    falls = _logits(decide, network_input(image[None]))[:, label] - _logits(decide, covered)[:, label]
-    total, times = np.zeros((2, side, side))
-    for square, fall in zip(squares, falls.tolist(), strict=True):
-        total[square] += fall
-        times[square] += 1
-    return total / times
-
-
 def _figures(decide: Decide, label: int, cases: Sequence[Case]) -> Figures:
     images = network_input(np.stack([case.image for case in cases]))
     without = network_input(np.stack([case.without for case in cases]))
@@ -115,7 +86,7 @@ def _figures(decide: Decide, label: int, cases: Sequence[Case]) -> Figures:
     drops = _logits(decide, images)[:, label] - _logits(decide, without)[:, label]
     return Figures(
         pointing=_hit_rate(_maps(decide, images, label), near),
-        occlusion=_hit_rate([occlusion_map(decide, label, case.image) for case in cases], near),
+        occlusion=_hit_rate([occlusion_maps(decide, case.image)[label] for case in cases], near),
         chance=fmean(float(place.mean()) for place in near),
         drop=float(drops.mean()),
         cases=len(cases),
@@ -123,16 +94,12 @@ def _figures(decide: Decide, label: int, cases: Sequence[Case]) -> Figures:
 
 
 def _logits(decide: Decide, images: Tensor) -> Tensor:
-    return torch.cat([decide(some).by_scale.sum(1) for some in _some_at_once(images)])
+    return torch.cat([decide(some).by_scale.sum(1) for some in some_at_once(images)])
 
 
 def _maps(decide: Decide, images: Tensor, label: int) -> npt.NDArray[np.float32]:
-    maps = [evidence_maps(decide(some), images.shape[2:])[:, label] for some in _some_at_once(images)]
+    maps = [evidence_maps(decide(some), images.shape[2:])[:, label] for some in some_at_once(images)]
     return torch.cat(maps).numpy()
-
-
-def _some_at_once(images: Tensor) -> Iterator[Tensor]:
-    return (images[start : start + _AT_ONCE] for start in range(0, len(images), _AT_ONCE))
 
 
 def _near(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from fedchest.federation.engines.processes import script
 from fedchest.federation.run_model import load_run_model
 from fedchest.learning.batches import network_input
 from fedchest.learning.evaluate import predict
-from fedchest.reporting.heatmaps import explain
+from fedchest.reporting.heatmaps import Explanation, explain, heatmaps
 
 pytestmark = pytest.mark.e2e
 
@@ -47,7 +47,7 @@ def test_evaluation_gives_figures_with_intervals_and_a_picture(
     figures = json.loads(fedchest("evaluate", run, *options).stdout)
     assert roc.read_bytes().startswith(PNG)
 
-    study, number, model = load_run_model(RunDirectory(run))
+    study, number, model, _ = load_run_model(RunDirectory(run))
     data = load_dataset(
         read_chexpert(cohort_folder, "train", views=study.views),
         size=32,
@@ -78,12 +78,16 @@ def test_prediction_names_probability_scale_and_draws_the_evidence(
     images = sorted((cohort_folder / "CheXpert-v1.0-small" / "valid").rglob("view1_frontal.png"))[:2]
     found = json.loads(fedchest("predict", run, *images, "--out", tmp_path, "--json").stdout)
     assert [entry["image"] for entry in found] == [str(path) for path in images]
-    _, _, model = load_run_model(RunDirectory(run))
+    model = load_run_model(RunDirectory(run)).model
     pixels = np.asarray(Image.open(images[0]))
     expected = torch.sigmoid(model(network_input(pixels[None])).logits)[0].tolist()
     labels = found[0]["labels"]
     assert [label["probability"] for label in labels.values()] == pytest.approx(expected, rel=1e-4)
     assert {label["stride"] for label in labels.values()} <= set(model.strides)
+    by_stride = [label["logit_by_stride"] for label in labels.values()]
+    logits = model(network_input(pixels[None])).logits[0].tolist()
+    assert [sum(one.values()) for one in by_stride] == pytest.approx(logits, rel=1e-3)
+    assert fedchest("predict", run, images[0], "--out", tmp_path, "--explain", "evidence").returncode == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "001-view1_frontal.png",
         "002-view1_frontal.png",
@@ -93,9 +97,10 @@ def test_prediction_names_probability_scale_and_draws_the_evidence(
 
 def test_the_heatmap_is_the_decision(run: Path) -> None:
     """Evidence added everywhere at one scale moves the logit by as much, and nothing else does."""
-    _, _, model = load_run_model(RunDirectory(run))
+    model = load_run_model(RunDirectory(run)).model
     image = np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)
     before = {one.label: one for one in explain(model, image)}
+    maps_before = heatmaps(model, image, Explanation.EVIDENCE)
     with torch.no_grad():
         model.head.scales[1][-1].bias[0] += 7.0
     after = {one.label: one for one in explain(model, image)}
@@ -105,10 +110,12 @@ def test_the_heatmap_is_the_decision(run: Path) -> None:
         for when, found in (("before", before), ("after", after))
     }
     assert logit["after"] - logit["before"] == pytest.approx(7.0, abs=1e-3)
-    np.testing.assert_allclose(after[first].evidence - before[first].evidence, 7.0, atol=1e-4)
+    maps_after = heatmaps(model, image, Explanation.EVIDENCE)
+    np.testing.assert_allclose(maps_after[0] - maps_before[0], 7.0, atol=1e-4)
+    np.testing.assert_array_equal(maps_after[1:], maps_before[1:])
     assert after[first].stride == model.strides[1]
     for label in model.config.label_names[1:]:
-        np.testing.assert_array_equal(after[label].evidence, before[label].evidence)
+        assert after[label].by_stride == before[label].by_stride
 
 
 def test_faults_are_one_sentence(run: Path, cohort_folder: Path, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ from torch import Tensor
 from fedchest.data.phantom.cases import Case
 from fedchest.learning.batches import network_input
 from fedchest.learning.evidence import evidence_maps
-from fedchest.learning.faithfulness import TOLERANCE, Figures, measure_faithfulness, occlusion_map
+from fedchest.learning.faithfulness import TOLERANCE, Figures, measure_faithfulness
+from fedchest.learning.occlusion import occlusion_maps
 from fedchest.models.chest import ChestModel, Decision
 
 SIDE = 64
@@ -114,7 +115,7 @@ def test_occlusion_is_what_covering_one_square_at_a_time_gives(model: ChestModel
                     for x in range(left, left + 4):
                         total[y, x] += fall
                         times[y, x] += 1
-        found = occlusion_map(model.decide, 1, image)
+        found = occlusion_maps(model.decide, image)[1]
     np.testing.assert_allclose(found, total / times, atol=1e-4)
 
 
