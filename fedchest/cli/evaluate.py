@@ -94,12 +94,12 @@ def predict(
 ) -> None:
     """Say what the global model of RUN sees in IMAGES (PNG, JPEG or DICOM), where, and at which scale.
 
-    The probabilities are not calibrated: they rank images, and are no diagnosis.
+    The probabilities rank images and are no diagnosis; they are calibrated only where the training did so.
     """
     trained = load_run_model(RunDirectory(run), round_number)
     size = trained.study.model.image_size
     decoded = {path: decode(path, size) for path in images}
-    found = {path: explain(trained.model, pixels) for path, pixels in decoded.items()}
+    found = {path: explain(trained.model, pixels, trained.temperatures) for path, pixels in decoded.items()}
     if out is not None:
         for number, (path, pixels) in enumerate(decoded.items(), start=1):
             maps = heatmaps(trained.model, pixels, Explanation(explanation))
@@ -107,7 +107,7 @@ def predict(
     if as_json:
         click.echo(json.dumps([_as_json(path, labels) for path, labels in found.items()], indent=1))
         return
-    Console().print(_prediction_table(found))
+    Console().print(_prediction_table(found, calibrated=trained.temperatures is not None))
     if out is not None:
         click.echo(f"Heatmaps: {out}")
 
@@ -120,8 +120,9 @@ def _as_json(path: Path, labels: list[Explained]) -> dict[str, object]:
     return {"image": str(path), "labels": by_label}
 
 
-def _prediction_table(found: dict[Path, list[Explained]]) -> Table:
-    table = Table(title="Probability (not calibrated), and the stride in pixels of the scale that decided")
+def _prediction_table(found: dict[Path, list[Explained]], *, calibrated: bool) -> Table:
+    kind = "calibrated" if calibrated else "not calibrated"
+    table = Table(title=f"Probability ({kind}), and the stride in pixels of the scale that decided")
     table.add_column("image", overflow="fold")
     for one in next(iter(found.values())):
         table.add_column(one.label, justify="right")

@@ -2,15 +2,18 @@
 
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
 from fedchest.aggregation.model import model_bytes, parse_model
 from fedchest.data.notices import notices
-from fedchest.errors import StoreError
+from fedchest.data.reader import has_split
+from fedchest.errors import ConfigError, StoreError
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import (
+    CONNECTION,
     ROUNDS,
     SITE,
     RunDirectory,
@@ -22,6 +25,7 @@ from fedchest.federation.directory import (
 from fedchest.federation.evaluation import PublicEvaluation
 from fedchest.federation.prepare import prepare
 from fedchest.federation.progress import ProgressLog
+from fedchest.federation.run_model import Calibration
 from fedchest.federation.study import Study, weight_class_of
 from fedchest.federation.trainer import LocalTrainer
 from fedchest.files import write_atomically
@@ -29,6 +33,9 @@ from fedchest.models.chest import build_model
 from fedchest.models.parameters import Arrays
 
 Announce = Callable[[str], None]
+
+PATIENCE = 2
+"""Rounds without a gain after which the stopping rule `validation` ends a training."""
 
 
 class CentralRound(BaseModel):
@@ -58,16 +65,18 @@ class CentralResults(BaseModel):
     delta: float | None
     initial_auroc: float | None
     planned_rounds: int
+    stopped: bool
     rounds: list[CentralRound]
 
     @property
     def complete(self) -> bool:
-        """Whether every round was trained."""
-        return len(self.rounds) == self.planned_rounds
+        """Whether every round was trained, or the stopping rule ended them."""
+        return self.stopped or len(self.rounds) == self.planned_rounds
 
 
 def train_centrally(settings: Settings, root: Path, announce: Announce) -> CentralResults:
     """Train on the training split, below `root`; `announce` is told each stage. Raises FedChestError."""
+    _refuse_validation_without_split(settings)
     announce("Preparing: reading and decoding the data, making the initial model")
     alone = settings.partition.model_copy(update={"institutions": 1, "local_validation": 0.0})
     prepared = prepare(settings.model_copy(update={"partition": alone}), root)
@@ -79,24 +88,41 @@ def resume_centrally(root: Path, announce: Announce) -> CentralResults:
     """Go on with the training below `root` from its last finished round. Raises FedChestError."""
     directory = RunDirectory(root)
     settings = read_document(directory.settings, Settings)
-    if len(directory.institutions()) != 1 or not directory.models.is_dir():
+    if (directory.coordinator / CONNECTION).exists():
         raise StoreError(
             f"{root} is not a central training: fedchest simulate --resume goes on with a federation."
         )
+    if not directory.models.is_dir():
+        raise StoreError(f"{root} was interrupted before its first round: start a new run.")
     study, folder = read_study(directory.study), directory.institution(0)
     site = read_document(folder / SITE, SiteDocument)
     trainer = LocalTrainer(site, study, folder)
     for notice in notices(trainer.training_set()):
         announce(f"Note: {notice}")
     announce(f"Training {settings.model.model} on {len(site.patients)} patients")
-    _train_rounds(directory, study, site, trainer)
+    _train_rounds(directory, settings, study, site, trainer)
     results = _collect(directory, settings, study, trainer)
+    if results.complete and settings.training.calibration == "temperature":
+        _calibrate(directory)
     write_atomically(directory.results, (results.model_dump_json(indent=1) + "\n").encode())
     return results
 
 
-def _train_rounds(directory: RunDirectory, study: Study, site: SiteDocument, trainer: LocalTrainer) -> None:
-    """Train, store and measure every round that is not there yet."""
+def _refuse_validation_without_split(settings: Settings) -> None:
+    if has_split(settings.data.data, "valid"):
+        return
+    for name, only in (("stopping", "rounds"), ("calibration", "none")):
+        value = getattr(settings.training, name)
+        if value != only:
+            raise ConfigError(
+                f"training.{name} = {value!r}: without a validation split in the data allowed is {only!r}."
+            )
+
+
+def _train_rounds(
+    directory: RunDirectory, settings: Settings, study: Study, site: SiteDocument, trainer: LocalTrainer
+) -> None:
+    """Train, store and measure every round that is not there yet and still to be trained."""
     evaluation, log = PublicEvaluation.open(directory.coordinator), ProgressLog(directory.coordinator)
     weight_class = weight_class_of(len(site.patients), study.patients_per_weight_unit)
     done = len(list(directory.models.glob("round-*.safetensors"))) - 1
@@ -104,12 +130,35 @@ def _train_rounds(directory: RunDirectory, study: Study, site: SiteDocument, tra
     model = _model(directory, done)
     evaluation.note(finalized_rounds=done, model=model_bytes(model), seconds=0.0)
     for number in range(done + 1, study.rounds + 1):
+        if _has_stopped(settings, study, directory):
+            break
         start = time.monotonic()
         model = trainer.train_alone(model, weight_class, number - 1, budget=site.epsilon_budget)
         _write_model(directory, number, model_bytes(model))
         seconds = time.monotonic() - start
         figures = evaluation.note(finalized_rounds=number, model=model_bytes(model), seconds=seconds)
         log.report("measured", finalized_rounds=number, mean_auroc=figures.mean_auroc)
+
+
+def _has_stopped(settings: Settings, study: Study, directory: RunDirectory) -> bool:
+    """Whether by the rule `validation` the last stage's last PATIENCE rounds gained nothing over those before."""
+    if settings.training.stopping != "validation":
+        return False
+    notes = sorted(read_json(directory.coordinator / ROUNDS), key=lambda note: note["finalized_rounds"])
+    before = study.rounds - study.stages[-1].rounds
+    measured = [note["mean_auroc"] for note in notes if note["finalized_rounds"] >= before]
+    if len(measured) <= PATIENCE or None in measured:
+        return False
+    return bool(max(measured[-PATIENCE:]) <= max(measured[:-PATIENCE]))
+
+
+def _calibrate(directory: RunDirectory) -> None:
+    """Write the last model's temperatures, where there is a validation split."""
+    content = max(directory.models.glob("round-*.safetensors")).read_bytes()
+    temperatures = PublicEvaluation.open(directory.coordinator).temperatures(parse_model(content))
+    if temperatures is not None:
+        calibration = Calibration(model_sha256=sha256(content).hexdigest(), temperatures=temperatures)
+        write_atomically(directory.calibration, calibration.model_dump_json(indent=1).encode())
 
 
 def _collect(
@@ -128,6 +177,7 @@ def _collect(
         delta=None if privacy is None else privacy.delta,
         initial_auroc=notes.get(0, {}).get("mean_auroc"),
         planned_rounds=study.rounds,
+        stopped=_has_stopped(settings, study, directory),
         rounds=[_round(study, notes[number]) for number in range(1, study.rounds + 1) if number in notes],
     )
 

@@ -188,6 +188,12 @@ class TrainingSettings(_Section):
     objective: str = Field(
         "bce+prototypes", description="loss by name; with dp on, one that bounds a patient"
     )
+    stopping: Literal["rounds", "validation"] = Field(
+        "rounds", description="after all rounds, or once the validation split gains no more (train only)"
+    )
+    calibration: Literal["none", "temperature"] = Field(
+        "none", description="of the probabilities, on the validation split (train only)"
+    )
 
     def optimisation(self) -> Optimisation:
         """The local optimiser's settings as the learner takes them."""

@@ -73,6 +73,7 @@ class RunDirectory:
         self.settings = root / "settings.json"
         self.provenance = root / "provenance.json"
         self.results = root / "results.json"
+        self.calibration = root / "calibration.json"
         self.curves = root / "curves.png"
 
     def institution(self, index: int) -> Path:

@@ -19,9 +19,10 @@ from fedchest.federation.directory import (
 from fedchest.federation.study import Study
 from fedchest.federation.study_data import study_data
 from fedchest.files import write_atomically
+from fedchest.learning.calibration import temperature
 from fedchest.learning.device import best_device
-from fedchest.learning.evaluate import evaluate
-from fedchest.models.chest import build_model
+from fedchest.learning.evaluate import evaluate, predict
+from fedchest.models.chest import ChestModel, build_model
 from fedchest.models.parameters import Arrays, load_parameters
 
 
@@ -50,10 +51,19 @@ class PublicEvaluation:
         """The model's figures on the public set; Nones without one."""
         if self._dataset is None:
             return PublicFigures(None, None)
-        network = build_model(self._study.model, seed=0).to(best_device())
-        load_parameters(network, model)
-        result = evaluate(network, self._dataset)
+        result = evaluate(self._network(model), self._dataset)
         return PublicFigures(result.mean_auroc, dict(result.auroc))
+
+    def temperatures(self, model: Arrays) -> dict[str, float | None] | None:
+        """By which each label's logits are to be divided, fitted to the public set; None without one."""
+        data = self._dataset
+        if data is None:
+            return None
+        scores, truth = predict(self._network(model), data), data.targets > 0.5
+        return {
+            name: temperature(scores[data.mask[:, label], label], truth[data.mask[:, label], label])
+            for label, name in enumerate(data.label_names)
+        }
 
     def note(self, *, finalized_rounds: int, model: bytes, seconds: float) -> PublicFigures:
         """The figures of the model that stands after `finalized_rounds`, measured and written down once."""
@@ -65,6 +75,11 @@ class PublicEvaluation:
         notes.append({"finalized_rounds": finalized_rounds, "seconds": seconds, **figures._asdict()})
         write_atomically(self._notes, json.dumps(notes, indent=1).encode())
         return figures
+
+    def _network(self, model: Arrays) -> ChestModel:
+        network = build_model(self._study.model, seed=0).to(best_device())
+        load_parameters(network, model)
+        return network
 
     @cached_property
     def _dataset(self) -> ChestDataset | None:

@@ -14,7 +14,7 @@ from fedchest.federation.run_model import load_run_model
 from fedchest.federation.study import Study, StudyPrivacy
 from fedchest.learning.gradients import PATIENT_GRADIENTS
 from fedchest.learning.objectives import objective_named
-from fedchest.learning.private_inputs import FINE_TUNING, POLICY, admit, declared
+from fedchest.learning.private_inputs import CALIBRATION, FINE_TUNING, POLICY, STOPPING, admit, declared
 from fedchest.learning.reach import train_only
 from fedchest.models.chest import ModelConfig, Part, build_model
 from fedchest.protection.keys import encode_public_key
@@ -52,6 +52,8 @@ def refuse_inadmissible(settings: Settings) -> None:
     for stage in training.stages():
         objective_named(stage.objective, private=private, class_weights=training.class_weights)
     admit(declared(FINE_TUNING, training.trainable), private=private)
+    admit(declared(STOPPING, training.stopping), private=private)
+    admit(declared(CALIBRATION, training.calibration), private=private)
     if private:
         _refuse_start_without_noise(settings)
     for policy in settings.data.policies().values():

@@ -1,14 +1,26 @@
 """A finished run's global model, ready to be used."""
 
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import NamedTuple
 
+from pydantic import BaseModel, ConfigDict
+
 from fedchest.aggregation.model import parse_model
 from fedchest.errors import StoreError
-from fedchest.federation.directory import RunDirectory, read_study
+from fedchest.federation.directory import RunDirectory, read_document, read_study
 from fedchest.federation.study import Study
 from fedchest.models.chest import ChestModel, build_model
 from fedchest.models.parameters import load_parameters
+
+
+class Calibration(BaseModel):
+    """`calibration.json`: the model that was calibrated, and each label's temperature; None where none can be told."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model_sha256: str
+    temperatures: dict[str, float | None]
 
 
 class RunModel(NamedTuple):
@@ -19,6 +31,8 @@ class RunModel(NamedTuple):
     model: ChestModel
     sha256: str
     """Of the model's file, in hex."""
+    temperatures: Mapping[str, float] | None
+    """By which each label's logits are to be divided, 1 where it has none; None for a model without calibration."""
 
 
 def load_run_model(directory: RunDirectory, round_number: int | None = None) -> RunModel:
@@ -39,4 +53,14 @@ def load_run_model(directory: RunDirectory, round_number: int | None = None) -> 
     content = found[number].read_bytes()
     model = build_model(study.model, seed=0)
     load_parameters(model, parse_model(content))
-    return RunModel(study, number, model, sha256(content).hexdigest())
+    digest = sha256(content).hexdigest()
+    return RunModel(study, number, model, digest, _temperatures(directory, digest))
+
+
+def _temperatures(directory: RunDirectory, digest: str) -> dict[str, float] | None:
+    if not directory.calibration.exists():
+        return None
+    calibration = read_document(directory.calibration, Calibration)
+    if calibration.model_sha256 != digest:
+        return None
+    return {name: value or 1.0 for name, value in calibration.temperatures.items()}

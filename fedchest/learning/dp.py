@@ -154,16 +154,20 @@ def clipped_sum(
     torch.backends.cudnn.allow_tf32 = False
     model.train()
     parameters = trained(model)
-    total = torch.zeros(sum(parameter.numel() for parameter in parameters), device=parameters[0].device)
+    device = parameters[0].device
+    total: Tensor | None = None
     bound = clipping_norm * (1 - CLIPPING_MARGIN)
     with PATIENT_GRADIENTS[engine](model) as gradients:
         for together in _micro_batches(looks, rows_at_once):
             of_images = Owners.of_records([look.rows[:, 0] for look in together])
             of_rows = Owners.of_records([look.rows.ravel() for look in together])
-            batch = batch_of(data, together, viewing, total.device)
-            images_each = of_images.spread(of_images.rows_each).to(total.device)
+            batch = batch_of(data, together, viewing, device)
+            images_each = of_images.spread(of_images.rows_each).to(device)
             by_image = loss.rows(model, batch) / images_each
-            total += gradients.clipped_sum(by_image.sum(), of_rows, bound)
+            part = gradients.clipped_sum(by_image.sum(), of_rows, bound)
+            total = part if total is None else total.add_(part)
+    if total is None:
+        return torch.zeros(sum(parameter.numel() for parameter in parameters), device=device)
     return total
 
 
@@ -173,7 +177,7 @@ def noised_mean(total: Tensor, dp: DpConstants, random: Randomness) -> Tensor:
     The deviation is tested by `tests/learning/test_dp.py::test_an_empty_draw_moves_the_model_by_the_noise`.
     """
     noise = torch.from_numpy(random.normal(total.numel())).to(total.device)
-    return (total + noise * (dp.noise_multiplier * dp.clipping_norm)) / dp.expected_patients
+    return noise.mul_(dp.noise_multiplier * dp.clipping_norm).add_(total).div_(dp.expected_patients)
 
 
 def _micro_batches(looks: Sequence[Look], rows_at_once: int) -> Iterator[list[Look]]:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 _KEY_BYTES = 32
 _COUNTER_BYTES, _NONCE_BYTES = 4, 12  # of a ChaCha20 block
-_WORD_BYTES = 8
+_WORD_BYTES, _HALF_WORD_BYTES = 8, 4
 _CHUNK = 1 << 15  # values made at a time, so that the work stays in the processor's cache
 _UNIFORM_BITS = 52
 
@@ -76,7 +76,7 @@ class Randomness:
         return np.concatenate(accepted).astype(np.int64) if accepted else np.empty(0, np.int64)
 
     def normal(self, n: int) -> NDArray[np.float32]:
-        """float32[n], standard normal (Box and Muller 1958), computed in float64 and rounded.
+        """float32[n], standard normal (Box and Muller 1958), the radius computed in float64 and the angle in float32.
 
         Values beyond 8.58 never occur; a true normal has them with probability 1e-17. Being rounded floats,
         they only approximate a continuous Gaussian: Mironov's attack of 2012 on the low bits is not excluded.
@@ -85,12 +85,21 @@ class Randomness:
         for start in range(0, n, 2 * _CHUNK):
             part = noise[start : start + 2 * _CHUNK]
             pairs = (len(part) + 1) // 2
-            radius = np.sqrt(-2.0 * np.log(self.uniform(pairs)))
-            angle = self.uniform(pairs)
-            angle *= 2.0 * np.pi
-            part[:pairs] = radius * np.cos(angle)
-            part[pairs:] = (radius * np.sin(angle))[: len(part) - pairs]
+            radius = np.log(self.uniform(pairs))
+            radius *= -2.0
+            np.sqrt(radius, out=radius)
+            angle = self._angles(pairs)
+            np.multiply(radius, np.cos(angle), out=part[:pairs], casting="same_kind")
+            other = len(part) - pairs
+            np.multiply(radius[:other], np.sin(angle[:other]), out=part[pairs:], casting="same_kind")
         return noise
+
+    def _angles(self, n: int) -> NDArray[np.float32]:
+        """float32[n], uniform on (0, 2 pi]: NumPy's sine and cosine are many times as fast as in float64."""
+        angles = np.frombuffer(self.bytes(n * _HALF_WORD_BYTES), "<u4").astype(np.float64)
+        angles += 0.5
+        angles *= 2.0 * np.pi / (1 << 32)
+        return angles.astype(np.float32)
 
     def _words(self, n: int) -> NDArray[np.uint64]:
         return np.frombuffer(self.bytes(n * _WORD_BYTES), "<u8")

@@ -22,8 +22,8 @@ Maps = npt.NDArray[np.float32]
 
 
 class Explained(NamedTuple):
-    """One label of one image: its probability (not calibrated), the stride in pixels of the scale that decided, and
-    what each scale, by stride, adds to the logit."""
+    """One label of one image: its probability, the stride in pixels of the scale that decided, and what each scale, by
+    stride, adds to the logit before calibration."""
 
     label: str
     probability: float
@@ -38,15 +38,20 @@ class Explanation(StrEnum):
     EVIDENCE = "evidence"  # what the cells of the head's maps say
 
 
-def explain(model: ChestModel, image: npt.NDArray[np.uint8]) -> list[Explained]:
-    """The decision of each label about image uint8[H,W].
+def explain(
+    model: ChestModel, image: npt.NDArray[np.uint8], temperatures: Mapping[str, float] | None = None
+) -> list[Explained]:
+    """The decision of each label about image uint8[H,W], its probability calibrated where there are temperatures.
 
     The scale that decided is the one whose evidence moves the logit most in the direction that it went.
     """
     model.eval()
     with torch.inference_mode():
         seen = network_input(image[None])
-        probabilities, by_scale = model.predict(seen)[0].sigmoid(), model.decide(seen).by_scale[0]
+        logits, by_scale = model.predict(seen)[0], model.decide(seen).by_scale[0]
+    names = model.config.label_names
+    divisors = [1.0 if temperatures is None else temperatures[name] for name in names]
+    probabilities = (logits / torch.tensor(divisors)).sigmoid()
     deciding = (by_scale * by_scale.sum(0).sign()).argmax(0)
     return [
         Explained(
@@ -55,7 +60,7 @@ def explain(model: ChestModel, image: npt.NDArray[np.uint8]) -> list[Explained]:
             model.strides[int(deciding[label])],
             dict(zip(model.strides, by_scale[:, label].tolist(), strict=True)),
         )
-        for label, name in enumerate(model.config.label_names)
+        for label, name in enumerate(names)
     ]
 
 

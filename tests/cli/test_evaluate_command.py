@@ -47,7 +47,7 @@ def test_evaluation_gives_figures_with_intervals_and_a_picture(
     figures = json.loads(fedchest("evaluate", run, *options).stdout)
     assert roc.read_bytes().startswith(PNG)
 
-    study, number, model, _ = load_run_model(RunDirectory(run))
+    study, number, model = load_run_model(RunDirectory(run))[:3]
     data = load_dataset(
         read_chexpert(cohort_folder, "train", views=study.views),
         size=32,

@@ -2,13 +2,19 @@
 
 import itertools
 
+import numpy as np
 import pytest
+from scipy.special import logit
 
 from fedchest.aggregation.model import parse_model
-from fedchest.errors import BudgetError, StoreError, UnboundedLossError
+from fedchest.errors import BudgetError, ConfigError, StoreError, UnboundedLossError
 from fedchest.federation.central import resume_centrally, train_centrally
 from fedchest.federation.directory import RunDirectory
+from fedchest.federation.evaluation import PublicEvaluation, PublicFigures
+from fedchest.federation.prepare import prepare
 from fedchest.federation.run_model import load_run_model
+from fedchest.federation.simulate import simulate
+from fedchest.reporting.heatmaps import explain
 
 pytestmark = pytest.mark.e2e
 
@@ -85,7 +91,56 @@ def test_private_training_starts_from_no_weights_that_saw_its_patients_without_n
     run("open", model={"weights": unnoised})
 
 
+def test_training_stops_once_validation_gains_no_more(make_settings, tmp_path, monkeypatch):
+    figures = {0: 0.5, 1: 0.7, 2: 0.6, 3: 0.7, 4: 0.9}
+    note = PublicEvaluation.note
+
+    def noted(self, *, finalized_rounds, model, seconds):
+        monkeypatch.setattr(self, "measure", lambda model: PublicFigures(figures[finalized_rounds], {}))
+        return note(self, finalized_rounds=finalized_rounds, model=model, seconds=seconds)
+
+    monkeypatch.setattr(PublicEvaluation, "note", noted)
+    settings = make_settings(training={"rounds": 4, "stopping": "validation"})
+    results = train_centrally(settings, tmp_path / "run", lambda stage: None)
+    assert (len(results.rounds), results.stopped, results.complete) == (3, True, True)
+    again = resume_centrally(tmp_path / "run", lambda stage: None)
+    assert again == results
+    figures[3] = 0.71
+    results = train_centrally(settings, tmp_path / "longer", lambda stage: None)
+    assert (len(results.rounds), results.stopped) == (4, False)
+
+
+def test_a_calibrated_model_says_other_probabilities_in_the_same_order(make_settings, tmp_path):
+    settings = make_settings(training={"calibration": "temperature"})
+    train_centrally(settings, tmp_path / "run", lambda stage: None)
+    trained = load_run_model(RunDirectory(tmp_path / "run"))
+    assert trained.temperatures is not None
+    image = np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)
+    plain = explain(trained.model, image)
+    calibrated = explain(trained.model, image, trained.temperatures)
+    assert any(one != 1.0 for one in trained.temperatures.values())
+    for before, after in zip(plain, calibrated, strict=True):
+        assert logit(before.probability) / trained.temperatures[before.label] == pytest.approx(
+            logit(after.probability), rel=1e-3
+        )
+    assert load_run_model(RunDirectory(tmp_path / "run"), 0).temperatures is None
+
+
+@pytest.mark.parametrize("chosen", [{"stopping": "validation"}, {"calibration": "temperature"}])
+def test_choices_that_read_validation_patients(chosen, make_settings, tmp_path):
+    with pytest.raises(ConfigError, match="in a federation allowed is"):
+        simulate(make_settings(training=chosen), tmp_path / "run", lambda stage: None)
+    with pytest.raises(UnboundedLossError, match=r"can't be used with DP on"):
+        train_centrally(make_settings(training=chosen, privacy=DP), tmp_path / "run", lambda stage: None)
+
+
 def test_a_federations_run_is_no_central_training(make_federation):
     federation = make_federation()
     with pytest.raises(StoreError, match="not a central training"):
         resume_centrally(federation.directory.root, lambda stage: None)
+
+
+def test_a_training_that_was_killed_before_its_first_model(make_settings, tmp_path):
+    prepare(make_settings(partition={"institutions": 1}), tmp_path / "run")
+    with pytest.raises(StoreError, match="interrupted before its first round: start a new run"):
+        resume_centrally(tmp_path / "run", lambda stage: None)

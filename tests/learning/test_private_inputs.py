@@ -1,33 +1,43 @@
 """Every choice says what it reads of private data, and what reads more than a record is refused with DP on."""
 
 import re
+from typing import get_args
 
 import pytest
 
 from fedchest.data.labels import UncertaintyPolicy
 from fedchest.errors import ConfigError, UnboundedLossError
+from fedchest.federation.config import FineTuning, TrainingSettings
 from fedchest.learning.class_weights import CLASS_WEIGHT_RULES
 from fedchest.learning.objectives import NOT_OFFERED, TERMS, objective_named
 from fedchest.learning.private_inputs import (
+    CALIBRATION,
     CHOICES,
     CLASS_WEIGHTS,
     FINE_TUNING,
     POLICY,
+    STOPPING,
     Declared,
     admit,
     declared,
 )
-from fedchest.models.parameters import Trainable
 
 EVERY = [*CHOICES.values(), *(term.declared for term in TERMS.values()), *NOT_OFFERED.values()]
 BY_NAME = {(choice.kind, choice.name): choice for choice in EVERY}
+
+
+def _offered(setting: str) -> tuple[str, ...]:
+    offered: tuple[str, ...] = get_args(TrainingSettings.model_fields[setting].annotation)
+    return offered
 
 
 def test_every_choice_on_offer_is_declared() -> None:
     offered = {
         *((POLICY, policy.value) for policy in UncertaintyPolicy),
         *((CLASS_WEIGHTS, rule) for rule in CLASS_WEIGHT_RULES),
-        *((FINE_TUNING, strategy.value) for strategy in Trainable),
+        *((FINE_TUNING, strategy.value) for strategy in FineTuning),
+        *((STOPPING, rule) for rule in _offered("stopping")),
+        *((CALIBRATION, kind) for kind in _offered("calibration")),
     }
     assert offered <= CHOICES.keys()
 
