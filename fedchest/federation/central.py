@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from fedchest.aggregation.model import model_bytes, parse_model
 from fedchest.data.notices import notices
 from fedchest.data.reader import has_split
-from fedchest.errors import ConfigError, StoreError
+from fedchest.errors import StoreError
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import (
     CONNECTION,
@@ -25,6 +25,7 @@ from fedchest.federation.directory import (
 from fedchest.federation.evaluation import PublicEvaluation
 from fedchest.federation.prepare import prepare
 from fedchest.federation.progress import ProgressLog
+from fedchest.federation.rules import refuse_using_validation
 from fedchest.federation.run_model import Calibration
 from fedchest.federation.study import Study, weight_class_of
 from fedchest.federation.trainer import LocalTrainer
@@ -76,7 +77,8 @@ class CentralResults(BaseModel):
 
 def train_centrally(settings: Settings, root: Path, announce: Announce) -> CentralResults:
     """Train on the training split, below `root`; `announce` is told each stage. Raises FedChestError."""
-    _refuse_validation_without_split(settings)
+    if not has_split(settings.data.data, "valid"):
+        refuse_using_validation(settings, "without a validation split in the data")
     announce("Preparing: reading and decoding the data, making the initial model")
     alone = settings.partition.model_copy(update={"institutions": 1, "local_validation": 0.0})
     prepared = prepare(settings.model_copy(update={"partition": alone}), root)
@@ -106,17 +108,6 @@ def resume_centrally(root: Path, announce: Announce) -> CentralResults:
         _calibrate(directory)
     write_atomically(directory.results, (results.model_dump_json(indent=1) + "\n").encode())
     return results
-
-
-def _refuse_validation_without_split(settings: Settings) -> None:
-    if has_split(settings.data.data, "valid"):
-        return
-    for name, only in (("stopping", "rounds"), ("calibration", "none")):
-        value = getattr(settings.training, name)
-        if value != only:
-            raise ConfigError(
-                f"training.{name} = {value!r}: without a validation split in the data allowed is {only!r}."
-            )
 
 
 def _train_rounds(

@@ -125,8 +125,9 @@ class ModelSettings(_Section):
     )
     embedding: int = Field(64, ge=1, le=4096, description="width of the projected image")
     members: int = Field(1, ge=1, le=32, description="networks of an ensemble, trained side by side")
-    weights: AbsolutePath | None = Field(
-        None, description="first weights: a model of FedChest's, or timm's own file"
+    weights: Literal["timm"] | AbsolutePath | None = Field(
+        None,
+        description="first weights: a model of FedChest's, a file for the encoder, or timm for timm's own",
     )
     pretrain_steps: int = Field(
         0, ge=0, description="pretrain this many steps on public rendered images; 0: don't"
@@ -135,7 +136,10 @@ class ModelSettings(_Section):
 
     def start(self) -> str:
         """Where the initial model comes from, in words."""
-        origin = "random weights" if self.weights is None else f"the weights of {self.weights.name}"
+        origin = "random weights"
+        if self.weights is not None:
+            name = self.weights if self.weights == "timm" else self.weights.name
+            origin = f"the weights of {name}"
         if not self.pretrain_steps:
             return origin
         images = f"public rendered images of {self.pretrain_patients} patients"
@@ -356,7 +360,10 @@ def read_pretraining(file: Path | None, overrides: Mapping[str, Mapping[str, Any
     An encoder that only a head would be trained on is pretrained whole. Raises ConfigError also where no loss is named.
     """
     tree = _tree(file, overrides)
-    training = dict(tree.get("training", {}))
+    training = tree.get("training", {})
+    if not isinstance(training, Mapping):
+        return _validated(tree)
+    training = dict(training)
     objective, rounds = training.pop("pretraining", ""), training.pop("pretraining_rounds", 0)
     if not objective:
         raise ConfigError(

@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from fedchest.aggregation.model import model_bytes, parse_model
@@ -16,6 +15,7 @@ from fedchest.learning.objectives import objective_named
 from fedchest.learning.optimisation import Optimisation
 from fedchest.learning.plain import train_plainly
 from fedchest.models.adapters import is_adapter, name_without_adapter
+from fedchest.models.checkpoints import Source
 from fedchest.models.chest import ChestModel, build_model
 from fedchest.models.parameters import load_parameters, parameters
 from fedchest.protection.randomness import Randomness
@@ -48,7 +48,11 @@ def make_initial_model(
     provenance: dict[str, Any] = {"seed": seed, "model": asdict(study.model)}
     if settings.weights is not None:
         model = _from_weights(settings.weights, study, seed)
-        provenance["weights_sha256"] = sha256(settings.weights.read_bytes()).hexdigest()
+        provenance["weights"] = (
+            settings.weights
+            if settings.weights == "timm"
+            else sha256(settings.weights.read_bytes()).hexdigest()
+        )
     else:
         model = build_model(study.model, seed)
     if settings.pretrain_steps:
@@ -84,11 +88,13 @@ def pretrain(
     )
 
 
-def _from_weights(weights: Path, study: Study, seed: int) -> ChestModel:
-    """A model that FedChest wrote, or a foreign file of the encoder's weights.
+def _from_weights(weights: Source, study: Study, seed: int) -> ChestModel:
+    """A model that FedChest wrote, or one whose encoder has timm's weights or those of a foreign file.
 
     The former may have another head, and need not have the adapters that this study adds.
     """
+    if weights == "timm":
+        return build_model(replace(study.model, encoder_weights=weights), seed)
     if not weights.is_file():
         raise ConfigError(f"model.weights = {weights}: the file does not exist.")
     try:

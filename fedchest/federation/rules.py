@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fedchest.accounting.prv import noise_multiplier_for
 from fedchest.data.labels import UncertaintyPolicy
 from fedchest.data.reader import cohort_folder
-from fedchest.errors import UnboundedLossError
+from fedchest.errors import ConfigError, UnboundedLossError
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import RunDirectory, read_document, read_study
 from fedchest.federation.run_model import load_run_model
@@ -61,6 +61,14 @@ def refuse_inadmissible(settings: Settings) -> None:
             admit(declared(POLICY, policy), private=private)
 
 
+def refuse_using_validation(settings: Settings, where: str) -> None:
+    """Raise ConfigError for a stopping rule or a calibration that needs a validation split, which `where` has none."""
+    for name, only in (("stopping", "rounds"), ("calibration", "none")):
+        value = getattr(settings.training, name)
+        if value != only:
+            raise ConfigError(f"training.{name} = {value!r}: {where} allowed is {only!r}.")
+
+
 def refuse_untrainable(study: Study) -> None:
     """Try each stage on blank images: raise ConfigError or UnboundedLossError for what can't be built or trained."""
     for stage in study.stages:
@@ -74,7 +82,7 @@ def refuse_untrainable(study: Study) -> None:
 def _refuse_start_without_noise(settings: Settings) -> None:
     """Of a file outside a run, nobody can tell what it was trained on: `docs/privacy.md` leaves that to the user."""
     weights = settings.model.weights
-    if weights is None:
+    if weights is None or weights == "timm":
         return
     run = RunDirectory(weights.resolve().parent.parent)
     if weights.resolve().parent != run.models or not run.settings.exists():

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from fedchest.errors import ConfigError, StoreError
+from fedchest.errors import StoreError
 from fedchest.federation.baselines import local_only_auroc
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import (
@@ -19,6 +19,7 @@ from fedchest.federation.directory import (
 from fedchest.federation.engines.processes import threads_each
 from fedchest.federation.prepare import prepare
 from fedchest.federation.results import Results, collect, read_results, write_models, write_results
+from fedchest.federation.rules import refuse_using_validation
 from fedchest.federation.run import (
     ENGINES,
     chain_of,
@@ -35,7 +36,8 @@ Announce = Callable[[str], None]
 
 def simulate(settings: Settings, root: Path, announce: Announce) -> Results:
     """Run a new federation below `root`; `announce` is told each stage. Raises FedChestError."""
-    _refuse_what_a_federation_has_not(settings)
+    # Rounds are fixed on chain, and a temperature is no part of the model that is attested.
+    refuse_using_validation(settings, "in a federation")
     require_chain_possible(settings)
     announce(
         "Preparing: reading and decoding the data, dividing the patients, making keys and the initial model"
@@ -58,16 +60,6 @@ def resume(root: Path, announce: Announce) -> Results:
     with chain_of(directory, settings) as rpc_url:
         reconnect(directory, rpc_url)
         return _run(directory, settings, announce)
-
-
-def _refuse_what_a_federation_has_not(settings: Settings) -> None:
-    """Its rounds are fixed on chain, and a temperature is no part of the model that was attested."""
-    for name, only in (("stopping", "rounds"), ("calibration", "none")):
-        value = getattr(settings.training, name)
-        if value != only:
-            raise ConfigError(
-                f"training.{name} = {value!r}: in a federation allowed is {only!r} (fedchest train has it)."
-            )
 
 
 def _run(directory: RunDirectory, settings: Settings, announce: Announce) -> Results:

@@ -4,7 +4,7 @@ import pickle
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors.torch
 import torch
@@ -12,6 +12,9 @@ from timm.models import adapt_input_conv
 from torch import Tensor, nn
 
 from fedchest.errors import ConfigError
+
+Source = Path | Literal["timm"]
+"""Where an encoder's weights come from: a file, or what timm publishes for the network."""
 
 _WRAPPERS = ("state_dict", "model")
 """Keys under which training scripts store the weights beside their optimiser."""

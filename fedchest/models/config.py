@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 
 from fedchest.errors import ConfigError
+from fedchest.models.checkpoints import Source
 from fedchest.models.dual_stream import Streams
 from fedchest.models.fusion import Fusion
 from fedchest.models.heads import Head
@@ -34,7 +34,7 @@ class ModelConfig:
     encoder: str = "xception-nano"
     image_size: int = 64
     embedding: int = 64
-    encoder_weights: Path | None = None
+    encoder_weights: Source | None = None
     normalization: Normalization = Normalization.GROUP
     head: Head = Head.EVIDENCE
     fusion: Fusion = Fusion.NONE
@@ -61,7 +61,8 @@ def refuse_unbuildable(config: ModelConfig) -> None:
         raise ConfigError(f"model.members = {config.members}: an ensemble has at least one network.")
     if config.encoder_weights is not None and config.streams is Streams.AUTOENCODER:
         raise ConfigError(
-            f"model.streams = {config.streams} builds no encoder, so {config.encoder_weights} can't be loaded."
+            f"model.streams = {config.streams} builds no encoder, so the weights {config.encoder_weights} can't be"
+            " loaded."
         )
     _refuse_unknown_multiclass(config.multiclass, config.label_names)
     if config.hierarchy and all(len(path) == 1 for path in paths(config.label_names)):

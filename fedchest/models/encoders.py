@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from fedchest.errors import ConfigError
 from fedchest.models.adapters import add_adapters
+from fedchest.models.checkpoints import Source
 from fedchest.models.ievit import InputEnhancedTransformer
 from fedchest.models.normalization import Normalization, replace_batch_norm, without_in_place
 from fedchest.models.timm_networks import timm_network
@@ -105,17 +105,17 @@ class Encoder(nn.Module):
 
 def build_encoder(
     name: str,
-    weights: Path | None = None,
+    weights: Source | None = None,
     *,
     normalization: Normalization = Normalization.GROUP,
     adapter_rank: int = 0,
 ) -> Encoder:
     """Build the encoder `name`: "xception-nano", "xception-tiny", "ievit-tiny", or a timm model such as "xception41".
 
-    `weights` is a local file for a timm name (`checkpoints.load_weights`), read before normalisation is replaced:
-    scale and shift are kept, and by `FROZEN` the running statistics too. With `adapter_rank` above 0 everything
-    is frozen and gets low-rank adapters of that rank. Raises ConfigError when the name is unknown, the network
-    can't be an encoder, or the file is missing or does not fit.
+    `weights`, for a timm name, is a local file (`checkpoints.load_weights`) or "timm" for what timm publishes. They
+    are read before normalisation is replaced: scale and shift are kept, and by `FROZEN` the running statistics too.
+    With `adapter_rank` above 0 everything is frozen and gets low-rank adapters of that rank. Raises ConfigError when
+    the name is unknown, the network can't be an encoder, or the weights are missing or do not fit.
     """
     own = _OWN.get(name)
     if own is None:
@@ -123,7 +123,9 @@ def build_encoder(
     elif weights is None:
         network = own()
     else:
-        raise ConfigError(f"There are no timm weights for {name}, so {weights} can't be loaded into it.")
+        raise ConfigError(
+            f"There are no timm weights for {name}, so the weights {weights} can't be loaded into it."
+        )
     network = without_in_place(replace_batch_norm(network, normalization))
     if adapter_rank:
         network = add_adapters(network, adapter_rank)

@@ -15,15 +15,16 @@ from timm.models.xception import Block as LegacyBlock
 from torch import Tensor, nn
 
 from fedchest.errors import ConfigError
-from fedchest.models.checkpoints import load_weights
+from fedchest.models.checkpoints import Source, load_weights
 from fedchest.models.vit import TransformerMaps
 
 
-def timm_network(name: str, weights: Path | None, maps: int, others: Collection[str]) -> nn.Module:
+def timm_network(name: str, weights: Source | None, maps: int, others: Collection[str]) -> nn.Module:
     """timm's network `name` for grey images, up to its last feature map, batch normalisation still in place.
 
-    `weights` is a file for it (`checkpoints.load_weights`), `maps` how many of its last feature maps are asked
-    for, `others` the names that are not timm's. Raises ConfigError when the name is unknown or the file does not fit.
+    `weights` is a file for it (`checkpoints.load_weights`) or "timm" for those that timm publishes, `maps` how many of
+    its last feature maps are asked for, `others` the names that are not timm's. Raises ConfigError when the name is
+    unknown, the file does not fit, or what is published can't be had.
     """
     if not timm.is_model(name):
         near = get_close_matches(name, [*others, *timm.list_models()])
@@ -31,8 +32,8 @@ def timm_network(name: str, weights: Path | None, maps: int, others: Collection[
             f"did you mean {', '.join(near)}?" if near else f"use one of {', '.join(others)} or a timm name."
         )
         raise ConfigError(f"encoder {name!r} is unknown: {hint}")
-    network: nn.Module = timm.create_model(name, in_chans=1, num_classes=0)
-    if weights is not None:
+    network = _published(name) if weights == "timm" else timm.create_model(name, in_chans=1, num_classes=0)
+    if isinstance(weights, Path):
         load_weights(network, weights)
     network.prune_intermediate_layers(maps, prune_norm=True)  # type: ignore[operator]
     for block in network.modules():
@@ -40,6 +41,18 @@ def timm_network(name: str, weights: Path | None, maps: int, others: Collection[
         _without_layer_scale(block)
     if type(network) is VisionTransformer and network.pos_embed is not None:
         return TransformerMaps(network)
+    return network
+
+
+def _published(name: str) -> nn.Module:
+    """The network with timm's weights, from its cache or over the network; they are tensors only."""
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=True, in_chans=1, num_classes=0)
+    except Exception as error:  # It says the same of no network, no such file and no weights in many ways.
+        raise ConfigError(
+            f"model.weights = timm: the weights that timm publishes for {name} can't be had, since there are none or "
+            "they can't be downloaded from here; fetch the file where they can be, and give it as model.weights."
+        ) from error
     return network
 
 

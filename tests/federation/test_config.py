@@ -164,6 +164,8 @@ def test_pretraining_alone(training, stages):
 def test_pretraining_alone_needs_a_loss():
     with pytest.raises(ConfigError, match=r"training\.pretraining = ''.*byol"):
         read_pretraining(None, DATA)
+    with pytest.raises(ConfigError, match=r"training = 3"):
+        read_pretraining(None, {**DATA, "training": 3})
 
 
 def test_every_setting_has_a_flag_of_its_own():

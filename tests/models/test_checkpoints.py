@@ -1,7 +1,10 @@
 """Weights of others: old names, wrappers and colours fit; what is hostile, broken or of another network is refused."""
 
+import os
 import pickle
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -192,6 +195,44 @@ def test_a_truncated_file_is_refused(write: Callable[[Any, Path], Path], kept: f
 def test_a_file_of_something_else_is_refused(content: object, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a table of named, dense, real tensors"):
         read_weights(in_torch(content, tmp_path))
+
+
+HUB_SCRIPT = """
+import sys
+from fedchest.errors import ConfigError
+from fedchest.models.encoders import build_encoder
+try:
+    print(float(build_encoder(sys.argv[1], "timm").network.conv1[0].weight.detach().sum()))
+except ConfigError as error:
+    print(error)
+"""
+
+
+def timm_weights_in_a_cache(folder: Path, name: str) -> str:
+    """What a process without a network makes of timm's weights, which lie in its cache of the hub for one model."""
+    done = subprocess.run(
+        [sys.executable, "-c", HUB_SCRIPT, name],
+        env={**os.environ, "HF_HOME": str(folder), "HF_HUB_OFFLINE": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_weights_that_timm_publishes_are_taken_from_its_hub(tmp_path: Path) -> None:
+    source = timm.create_model(SMALL)
+    commit = "0" * 40
+    repository = tmp_path / "hub" / f"models--{source.pretrained_cfg['hf_hub_id'].replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text(commit)
+    (repository / "snapshots" / commit).mkdir(parents=True)
+    save_file(source.state_dict(), repository / "snapshots" / commit / "model.safetensors")
+    grey = float(source.conv1[0].weight.detach().sum())
+    assert float(timm_weights_in_a_cache(tmp_path, SMALL)) == pytest.approx(grey, rel=1e-4)
+    refused = timm_weights_in_a_cache(tmp_path, "resnet18")
+    assert "timm publishes for resnet18 can't be had" in refused
 
 
 def test_two_keys_for_one_tensor_are_refused(tmp_path: Path) -> None:
