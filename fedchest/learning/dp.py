@@ -177,7 +177,8 @@ def noised_mean(total: Tensor, dp: DpConstants, random: Randomness) -> Tensor:
     The deviation is tested by `tests/learning/test_dp.py::test_an_empty_draw_moves_the_model_by_the_noise`.
     """
     noise = torch.from_numpy(random.normal(total.numel())).to(total.device)
-    return noise.mul_(dp.noise_multiplier * dp.clipping_norm).add_(total).div_(dp.expected_patients)
+    deviation = dp.noise_multiplier * dp.clipping_norm
+    return noise.mul_(deviation / dp.expected_patients).add_(total, alpha=1 / dp.expected_patients)
 
 
 def _micro_batches(looks: Sequence[Look], rows_at_once: int) -> Iterator[list[Look]]:
@@ -195,7 +196,7 @@ def _set_gradients(model: ChestModel, gradient: Tensor) -> None:
     parameters = trained(model)
     pieces = torch.split(gradient, [parameter.numel() for parameter in parameters])
     for parameter, piece in zip(parameters, pieces, strict=True):
-        parameter.grad = piece.view_as(parameter).clone(memory_format=torch.preserve_format)
+        parameter.grad = piece.view_as(parameter)
 
 
 def _require_finite(model: nn.Module, *, steps: int) -> None:
