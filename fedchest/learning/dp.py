@@ -24,7 +24,6 @@ from fedchest.learning.optimisation import Optimisation, are_finite, build_optim
 from fedchest.learning.owners import Owners
 from fedchest.learning.views import ONE_VIEW, Look, Viewing, look_at
 from fedchest.models.chest import ChestModel
-from fedchest.models.normalization import refuse_batch_coupling
 from fedchest.protection.randomness import Randomness
 
 ROWS_AT_ONCE = 64
@@ -149,7 +148,6 @@ def clipped_sum(
     finite contributes nothing, which depends on that patient alone.
     `rows_at_once` bounds memory only: patients are never split between micro-batches.
     """
-    refuse_batch_coupling(model)
     # The allowance for a gradient that is computed twice is one of float32's rounding, not of TF32's.
     torch.backends.cudnn.allow_tf32 = False
     model.train()
