@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
@@ -26,7 +25,7 @@ from fedchest.federation.evaluation import PublicEvaluation
 from fedchest.federation.prepare import prepare
 from fedchest.federation.progress import ProgressLog
 from fedchest.federation.rules import refuse_using_validation
-from fedchest.federation.run_model import Calibration
+from fedchest.federation.run_model import Calibration, load_run_model
 from fedchest.federation.study import Study, weight_class_of
 from fedchest.federation.trainer import LocalTrainer
 from fedchest.files import write_atomically
@@ -119,7 +118,9 @@ def _train_rounds(
     done = len(list(directory.models.glob("round-*.safetensors"))) - 1
     trainer.refuse_beyond(site.epsilon_budget, weight_class, study.rounds - done)
     model = _model(directory, done)
-    evaluation.note(finalized_rounds=done, model=model_bytes(model), seconds=0.0)
+    figures = evaluation.note(finalized_rounds=done, model=model_bytes(model), seconds=0.0)
+    if figures.mean_auroc is None:
+        refuse_using_validation(settings, "where no label of the validation split has both answers")
     for number in range(done + 1, study.rounds + 1):
         if _has_stopped(settings, study, directory):
             break
@@ -145,10 +146,10 @@ def _has_stopped(settings: Settings, study: Study, directory: RunDirectory) -> b
 
 def _calibrate(directory: RunDirectory) -> None:
     """Write the last model's temperatures, where there is a validation split."""
-    content = max(directory.models.glob("round-*.safetensors")).read_bytes()
-    temperatures = PublicEvaluation.open(directory.coordinator).temperatures(parse_model(content))
+    last = load_run_model(directory)
+    temperatures = PublicEvaluation.open(directory.coordinator).temperatures(last.model)
     if temperatures is not None:
-        calibration = Calibration(model_sha256=sha256(content).hexdigest(), temperatures=temperatures)
+        calibration = Calibration(model_sha256=last.sha256, temperatures=temperatures)
         write_atomically(directory.calibration, calibration.model_dump_json(indent=1).encode())
 
 

@@ -336,6 +336,11 @@ class Settings(_Section):
             raise ValueError(
                 f"training.precision = {self.training.precision}: with privacy.dp_engine = opacus allowed is float32"
             )
+        if self.training.calibration != "none" and self.model.hierarchy:
+            raise ValueError(
+                f"training.calibration = {self.training.calibration}: with model.hierarchy allowed is none, since a"
+                " label divided by itself could come out likelier than its parent"
+            )
         if (self.training.trainable is FineTuning.ADAPTERS) and not self.model.adapter_rank:
             raise ValueError("model.adapter_rank = 0: training.trainable = adapters needs at least 1")
         members = self.chain.cohort_size or self.partition.institutions

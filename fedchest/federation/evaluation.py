@@ -51,15 +51,17 @@ class PublicEvaluation:
         """The model's figures on the public set; Nones without one."""
         if self._dataset is None:
             return PublicFigures(None, None)
-        result = evaluate(self._network(model), self._dataset)
+        network = build_model(self._study.model, seed=0).to(best_device())
+        load_parameters(network, model)
+        result = evaluate(network, self._dataset)
         return PublicFigures(result.mean_auroc, dict(result.auroc))
 
-    def temperatures(self, model: Arrays) -> dict[str, float | None] | None:
+    def temperatures(self, model: ChestModel) -> dict[str, float | None] | None:
         """By which each label's logits are to be divided, fitted to the public set; None without one."""
         data = self._dataset
         if data is None:
             return None
-        scores, truth = predict(self._network(model), data), data.targets > 0.5
+        scores, truth = predict(model.to(best_device()), data), data.targets > 0.5
         return {
             name: temperature(scores[data.mask[:, label], label], truth[data.mask[:, label], label])
             for label, name in enumerate(data.label_names)
@@ -75,11 +77,6 @@ class PublicEvaluation:
         notes.append({"finalized_rounds": finalized_rounds, "seconds": seconds, **figures._asdict()})
         write_atomically(self._notes, json.dumps(notes, indent=1).encode())
         return figures
-
-    def _network(self, model: Arrays) -> ChestModel:
-        network = build_model(self._study.model, seed=0).to(best_device())
-        load_parameters(network, model)
-        return network
 
     @cached_property
     def _dataset(self) -> ChestDataset | None:

@@ -113,7 +113,11 @@ def _from_weights(weights: Source, study: Study, seed: int) -> ChestModel:
     }
     of_streams = {id(parameter) for stream in model.streams for parameter in stream.parameters()}
     for name, parameter in own.items():
-        if id(parameter) in of_streams and name not in fitting and not is_adapter(name):
+        if (
+            id(parameter) in of_streams
+            and name not in fitting
+            and not (is_adapter(name) and name not in given)
+        ):
             raise ConfigError(
                 f"model.weights = {weights}: {name} is missing there or has another shape, so it is the model of"
                 " another encoder."

@@ -1,5 +1,7 @@
 """The study that a configuration asks for."""
 
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -7,15 +9,14 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fedchest.accounting.prv import noise_multiplier_for
 from fedchest.data.labels import UncertaintyPolicy
 from fedchest.data.reader import cohort_folder
-from fedchest.errors import ConfigError, UnboundedLossError
+from fedchest.errors import ConfigError, DataError, UnboundedLossError
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import RunDirectory, read_document, read_study
 from fedchest.federation.run_model import load_run_model
 from fedchest.federation.study import Study, StudyPrivacy
-from fedchest.learning.gradients import PATIENT_GRADIENTS
 from fedchest.learning.objectives import objective_named
 from fedchest.learning.private_inputs import CALIBRATION, FINE_TUNING, POLICY, STOPPING, admit, declared
-from fedchest.learning.reach import train_only
+from fedchest.learning.reach import refuse_unbounded, train_only
 from fedchest.models.chest import ModelConfig, Part, build_model
 from fedchest.protection.keys import encode_public_key
 
@@ -54,11 +55,11 @@ def refuse_inadmissible(settings: Settings) -> None:
     admit(declared(FINE_TUNING, training.trainable), private=private)
     admit(declared(STOPPING, training.stopping), private=private)
     admit(declared(CALIBRATION, training.calibration), private=private)
-    if private:
-        _refuse_start_without_noise(settings)
     for policy in settings.data.policies().values():
         if policy is not UncertaintyPolicy.SELF_TRAINED or not _taught_privately(settings):
             admit(declared(POLICY, policy), private=private)
+    if private:
+        _refuse_forebears_without_noise(settings, _cohort(settings))
 
 
 def refuse_using_validation(settings: Settings, where: str) -> None:
@@ -75,29 +76,36 @@ def refuse_untrainable(study: Study) -> None:
         model = build_model(study.model, seed=0)
         train_only(model, stage.trainable, study.objective(stage), study.viewing)
         if study.privacy is not None:
-            with PATIENT_GRADIENTS[study.privacy.engine](model):
-                pass  # entering is what refuses a layer whose gradient by patient can't be told
+            refuse_unbounded(model, study.objective(stage), study.viewing, study.privacy.engine)
 
 
-def _refuse_start_without_noise(settings: Settings) -> None:
+def _refuse_forebears_without_noise(settings: Settings, cohort: Path) -> None:
     """Of a file outside a run, nobody can tell what it was trained on: `docs/privacy.md` leaves that to the user."""
-    weights = settings.model.weights
-    if weights is None or weights == "timm":
-        return
-    run = RunDirectory(weights.resolve().parent.parent)
-    if weights.resolve().parent != run.models or not run.settings.exists():
-        return
-    earlier = read_document(run.settings, Settings)
-    if earlier.privacy.dp or _cohort(earlier) != _cohort(settings):
-        return
-    raise UnboundedLossError(
-        f"model.weights = {weights}: they were trained on the same patients without DP, and no noise that is added "
-        "later hides what they learnt; start from weights trained with DP, or on public images."
-    )
+    for run in _forebears(settings):
+        earlier = read_document(run.settings, Settings)
+        if not earlier.privacy.dp and _cohort(earlier) == cohort:
+            raise UnboundedLossError(
+                f"model.weights or data.teacher leads back to {run.root}, which was trained on the same patients "
+                "without DP, and no noise that is added later hides what it learnt; start from weights trained with "
+                "DP, or on public images."
+            )
+        _refuse_forebears_without_noise(earlier, cohort)
+
+
+def _forebears(settings: Settings) -> Iterator[RunDirectory]:
+    """The runs that a run starts from or is taught by, as far as they are still there."""
+    weights, teacher = settings.model.weights, settings.data.teacher
+    folders = [] if teacher is None else [teacher]
+    if weights is not None and weights != "timm":
+        folders += weights.resolve().parents
+    return (run for run in map(RunDirectory, folders) if run.settings.exists())
 
 
 def _cohort(settings: Settings) -> Path:
-    return cohort_folder(settings.data.data).resolve()
+    """Where the patients are; an earlier run's may lie on another machine."""
+    with suppress(DataError):
+        return cohort_folder(settings.data.data).resolve()
+    return settings.data.data.resolve()
 
 
 def _teacher_sha256(settings: Settings) -> str | None:

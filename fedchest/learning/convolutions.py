@@ -43,7 +43,7 @@ class Convolution:
 
     def weight_gradient(self, inputs: Tensor, gradients: Tensor, copies: int = 1) -> Tensor:
         """As torch's backward pass; the weight may stand `copies` times, in as many times the groups."""
-        if self.is_matrix and inputs.movedim(1, -1).is_contiguous():
+        if self.is_matrix and copies == 1 and inputs.movedim(1, -1).is_contiguous():
             by_cell = gradients.movedim(1, -1).flatten(0, -2), inputs.movedim(1, -1).flatten(0, -2)
             return (by_cell[0].T @ by_cell[1])[:, :, None, None]
         groups = self.groups * copies

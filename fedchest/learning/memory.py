@@ -18,6 +18,8 @@ def keep_freed_memory() -> None:
     glibc.
     """
     library = ctypes.CDLL(None)
-    if hasattr(library, "mallopt"):
+    if not hasattr(library, "mallopt"):
+        return
+    # Older versions take no more than 32 MiB; to set nothing is better than the other threshold alone.
+    if library.mallopt(_MMAP_THRESHOLD, _KEPT) or library.mallopt(_MMAP_THRESHOLD, _KEPT >> 5):
         library.mallopt(_TRIM_THRESHOLD, _KEPT)
-        library.mallopt(_MMAP_THRESHOLD, _KEPT)

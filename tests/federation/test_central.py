@@ -7,6 +7,7 @@ import pytest
 from scipy.special import logit
 
 from fedchest.aggregation.model import parse_model
+from fedchest.data.phantom.writer import write_phantom_cohort
 from fedchest.errors import BudgetError, ConfigError, StoreError, UnboundedLossError
 from fedchest.federation.central import resume_centrally, train_centrally
 from fedchest.federation.directory import RunDirectory
@@ -80,12 +81,20 @@ def test_private_training_starts_from_no_weights_that_saw_its_patients_without_n
         return tmp_path / name / "models" / "round-001.safetensors"
 
     unnoised = run("unnoised")
-    with pytest.raises(UnboundedLossError, match=r"model\.weights = .*without DP"):
+    with pytest.raises(UnboundedLossError, match=r"leads back to .*/unnoised, .*without DP"):
         run("private", model={"weights": unnoised}, privacy=DP)
     link = tmp_path / "link.safetensors"
     link.symlink_to(unnoised)
-    with pytest.raises(UnboundedLossError, match=r"model\.weights = .*without DP"):
+    with pytest.raises(UnboundedLossError, match=r"leads back to .*/unnoised, .*without DP"):
         run("private", model={"weights": link}, privacy=DP)
+    elsewhere = tmp_path / "elsewhere"
+    write_phantom_cohort(elsewhere, patients=20, validation_patients=4, size=32, seed=5, sites=1)
+    between = {"data": elsewhere, "cache": tmp_path / "cache"}
+    laundered = run("laundered", data=between, model={"weights": unnoised})
+    for start in (laundered, tmp_path / "unnoised" / "artifacts"):
+        file = start if start.is_file() else next(path for path in start.rglob("*") if path.is_file())
+        with pytest.raises(UnboundedLossError, match=r"leads back to .*/unnoised, .*without DP"):
+            run("private", model={"weights": file}, privacy=DP)
     noised = run("noised", privacy={**DP, "epsilon": 2.0})
     run("private", model={"weights": noised}, privacy={**DP, "budget": 20.0})
     run("open", model={"weights": unnoised})
@@ -132,6 +141,16 @@ def test_choices_that_read_validation_patients(chosen, make_settings, tmp_path):
         simulate(make_settings(training=chosen), tmp_path / "run", lambda stage: None)
     with pytest.raises(UnboundedLossError, match=r"can't be used with DP on"):
         train_centrally(make_settings(training=chosen, privacy=DP), tmp_path / "run", lambda stage: None)
+
+
+def test_an_encoder_that_stacks_patches_as_rows_is_refused_before_epsilon_is_charged(make_settings, tmp_path):
+    settings = make_settings(
+        model={"encoder": "mobilevit_xxs"}, privacy=DP | {"epsilon_ledger": tmp_path / "epsilon"}
+    )
+    with pytest.raises(UnboundedLossError, match=r"got 8 rows for the 2 of the batch"):
+        train_centrally(settings, tmp_path / "run", lambda stage: None)
+    assert not (tmp_path / "run").exists()
+    assert not list(tmp_path.glob("epsilon/*.json"))
 
 
 def test_a_federations_run_is_no_central_training(make_federation):

@@ -87,6 +87,10 @@ def test_all_faults_are_named_at_once():
             {"data": {"data": "x", "uncertainty": {"Edema": "u-twos"}}},
             ["uncertainty.Edema = 'u-twos'", "u-ones"],
         ),
+        (
+            {"training": {"calibration": "temperature"}, "model": {"hierarchy": True}},
+            ["training.calibration = temperature", "model.hierarchy"],
+        ),
     ],
 )
 def test_settings_that_contradict_each_other(sections, keys):

@@ -167,6 +167,11 @@ def test_a_teacher_without_dp_is_refused_where_dp_is_on(make_settings, tmp_path)
         }
     }
     study.write_text(json.dumps(private))
+    with pytest.raises(UnboundedLossError, match=r"leads back to .*/open"):
+        refuse_inadmissible(settings)
+    own = tmp_path / "open" / "settings.json"
+    told = json.loads(own.read_text())
+    own.write_text(json.dumps({**told, "privacy": {**told["privacy"], "dp": True}}))
     refuse_inadmissible(settings)
 
 
@@ -216,6 +221,9 @@ def test_pretrained_weights_start_a_model_with_another_head(make_settings, tmp_p
     base = {name: value for name, value in found.items() if ".base." in name}
     assert base
     assert all(np.array_equal(value, start[name.replace(".base.", ".")]) for name, value in base.items())
+    wider = {"weights": tmp_path / "adapted" / "models" / "round-001.safetensors", "adapter_rank": 3}
+    with pytest.raises(ConfigError, match="has another shape"):
+        train_centrally(make_settings(model=wider), tmp_path / "wider", lambda stage: None)
     with pytest.raises(ConfigError, match="another encoder"):
         train_centrally(
             make_settings(model={"weights": weights, "encoder": "xception-tiny"}),
