@@ -98,7 +98,8 @@ def _forebears(settings: Settings) -> Iterator[RunDirectory]:
     folders = [] if teacher is None else [teacher]
     if weights is not None and weights != "timm":
         folders += weights.resolve().parents
-    return (run for run in map(RunDirectory, folders) if run.settings.exists())
+    runs = map(RunDirectory, folders)
+    return (run for run in runs if run.settings.exists() and run.study.exists())
 
 
 def _cohort(settings: Settings) -> Path:
