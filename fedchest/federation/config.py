@@ -403,7 +403,7 @@ def _recipe(given: Mapping[str, Any]) -> Path:
     section = given.get("model")
     name = section.get("model", _DEFAULT_RECIPE) if isinstance(section, Mapping) else _DEFAULT_RECIPE
     known = recipes()
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ConfigError(f"model.model = {name!r}: allowed are {', '.join(known)}.")
     return known[name]
 

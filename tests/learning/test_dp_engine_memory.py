@@ -12,11 +12,11 @@ from fedchest.learning.memory import keep_freed_memory
 if sys.argv[1] == "keep":
     keep_freed_memory()
 faults = []
-for _ in range(2):
+for _ in range(6):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     torch.ones(25_000_000)
     faults.append(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
-print(faults[1])
+print(min(faults[1:]))  # a small block may once lie in the way
 """
 
 
