@@ -31,8 +31,8 @@ class RunModel(NamedTuple):
     model: ChestModel
     sha256: str
     """Of the model's file, in hex."""
-    temperatures: Mapping[str, float] | None
-    """By which each label's logits are to be divided, 1 where it has none; None for a model without calibration."""
+    temperatures: Mapping[str, float]
+    """By which the logits of each label that was calibrated are to be divided."""
 
 
 def load_run_model(directory: RunDirectory, round_number: int | None = None) -> RunModel:
@@ -57,10 +57,10 @@ def load_run_model(directory: RunDirectory, round_number: int | None = None) -> 
     return RunModel(study, number, model, digest, _temperatures(directory, digest))
 
 
-def _temperatures(directory: RunDirectory, digest: str) -> dict[str, float] | None:
+def _temperatures(directory: RunDirectory, digest: str) -> dict[str, float]:
     if not directory.calibration.exists():
-        return None
+        return {}
     calibration = read_document(directory.calibration, Calibration)
     if calibration.model_sha256 != digest:
-        return None
-    return {name: value or 1.0 for name, value in calibration.temperatures.items()}
+        return {}
+    return {name: value for name, value in calibration.temperatures.items() if value is not None}

@@ -22,11 +22,12 @@ Maps = npt.NDArray[np.float32]
 
 
 class Explained(NamedTuple):
-    """One label of one image: its probability, the stride in pixels of the scale that decided, and what each scale, by
-    stride, adds to the logit before calibration."""
+    """One label of one image: its probability and whether that is calibrated, the stride in pixels of the scale that
+    decided, and what each scale, by stride, adds to the logit before calibration."""
 
     label: str
     probability: float
+    calibrated: bool
     stride: int
     by_stride: Mapping[int, float]
 
@@ -39,9 +40,9 @@ class Explanation(StrEnum):
 
 
 def explain(
-    model: ChestModel, image: npt.NDArray[np.uint8], temperatures: Mapping[str, float] | None = None
+    model: ChestModel, image: npt.NDArray[np.uint8], temperatures: Mapping[str, float]
 ) -> list[Explained]:
-    """The decision of each label about image uint8[H,W], its probability calibrated where there are temperatures.
+    """The decision of each label about image uint8[H,W], its probability calibrated where the label has a temperature.
 
     The scale that decided is the one whose evidence moves the logit most in the direction that it went.
     """
@@ -50,13 +51,14 @@ def explain(
         seen = network_input(image[None])
         logits, by_scale = model.predict(seen)[0], model.decide(seen).by_scale[0]
     names = model.config.label_names
-    divisors = [1.0 if temperatures is None else temperatures[name] for name in names]
+    divisors = [temperatures.get(name, 1.0) for name in names]
     probabilities = (logits / torch.tensor(divisors)).sigmoid()
     deciding = (by_scale * by_scale.sum(0).sign()).argmax(0)
     return [
         Explained(
             name,
             float(probabilities[label]),
+            name in temperatures,
             model.strides[int(deciding[label])],
             dict(zip(model.strides, by_scale[:, label].tolist(), strict=True)),
         )

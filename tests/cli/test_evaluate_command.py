@@ -44,7 +44,9 @@ def test_evaluation_gives_figures_with_intervals_and_a_picture(
 ) -> None:
     roc = tmp_path / "roc.png"
     options = ("--data", cohort_folder, "--split", "train", "--resamples", 50, "--roc", roc, "--json")
-    figures = json.loads(fedchest("evaluate", run, *options).stdout)
+    done = fedchest("evaluate", run, *options)
+    figures = json.loads(done.stdout)
+    assert "the training learned from these images" in done.stderr
     assert roc.read_bytes().startswith(PNG)
 
     study, number, model = load_run_model(RunDirectory(run))[:3]
@@ -68,7 +70,7 @@ def test_evaluation_gives_figures_with_intervals_and_a_picture(
 def test_undefined_figures_are_said_to_be(run: Path, cohort_folder: Path) -> None:
     """Four public patients: some label has no positive among them."""
     done = fedchest("evaluate", run, "--data", cohort_folder, "--resamples", 20)
-    assert done.returncode == 0
+    assert (done.returncode, done.stderr) == (0, "")
     assert "not measured" in done.stdout
 
 
@@ -88,6 +90,9 @@ def test_prediction_names_probability_scale_and_draws_the_evidence(
     logits = model(network_input(pixels[None])).logits[0].tolist()
     assert [sum(one.values()) for one in by_stride] == pytest.approx(logits, rel=1e-3)
     assert fedchest("predict", run, images[0], "--out", tmp_path, "--explain", "evidence").returncode == 0
+    without_folder = fedchest("predict", run, images[0], "--explain", "evidence")
+    assert (without_folder.returncode, without_folder.stdout) == (2, "")
+    assert "it needs --out" in without_folder.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "001-view1_frontal.png",
         "002-view1_frontal.png",
@@ -99,11 +104,11 @@ def test_the_heatmap_is_the_decision(run: Path) -> None:
     """Evidence added everywhere at one scale moves the logit by as much, and nothing else does."""
     model = load_run_model(RunDirectory(run)).model
     image = np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)
-    before = {one.label: one for one in explain(model, image)}
+    before = {one.label: one for one in explain(model, image, {})}
     maps_before = heatmaps(model, image, Explanation.EVIDENCE)
     with torch.no_grad():
         model.head.scales[1][-1].bias[0] += 7.0
-    after = {one.label: one for one in explain(model, image)}
+    after = {one.label: one for one in explain(model, image, {})}
     first = model.config.label_names[0]
     logit = {
         when: np.log(found[first].probability / (1 - found[first].probability))

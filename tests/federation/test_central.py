@@ -123,16 +123,16 @@ def test_a_calibrated_model_says_other_probabilities_in_the_same_order(make_sett
     settings = make_settings(training={"calibration": "temperature"})
     train_centrally(settings, tmp_path / "run", lambda stage: None)
     trained = load_run_model(RunDirectory(tmp_path / "run"))
-    assert trained.temperatures is not None
     image = np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)
-    plain = explain(trained.model, image)
+    plain = explain(trained.model, image, {})
     calibrated = explain(trained.model, image, trained.temperatures)
     assert any(one != 1.0 for one in trained.temperatures.values())
     for before, after in zip(plain, calibrated, strict=True):
-        assert logit(before.probability) / trained.temperatures[before.label] == pytest.approx(
-            logit(after.probability), rel=1e-3
-        )
-    assert load_run_model(RunDirectory(tmp_path / "run"), 0).temperatures is None
+        assert not before.calibrated
+        assert after.calibrated is (before.label in trained.temperatures)
+        temperature = trained.temperatures.get(before.label, 1.0)
+        assert logit(before.probability) / temperature == pytest.approx(logit(after.probability), rel=1e-3)
+    assert load_run_model(RunDirectory(tmp_path / "run"), 0).temperatures == {}
 
 
 @pytest.mark.parametrize("chosen", [{"stopping": "validation"}, {"calibration": "temperature"}])

@@ -104,7 +104,7 @@ def test_prediction_is_unconditional_and_training_is_not() -> None:
 def test_what_is_explained_is_the_probability_that_is_predicted() -> None:
     model = build_model(ModelConfig(NAMES, image_size=32, embedding=8, hierarchy=True), 0)
     image = np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)
-    found = [one.probability for one in explain(model, image)]
+    found = [one.probability for one in explain(model, image, {})]
     assert found == pytest.approx(model.predict(network_input(image[None]))[0].sigmoid().tolist())
 
 
