@@ -174,9 +174,9 @@ def noised_mean(total: Tensor, dp: DpConstants, random: Randomness) -> Tensor:
 
     The deviation is tested by `tests/learning/test_dp.py::test_an_empty_draw_moves_the_model_by_the_noise`.
     """
-    noise = torch.from_numpy(random.normal(total.numel())).to(total.device)
-    deviation = dp.noise_multiplier * dp.clipping_norm
-    return noise.mul_(deviation / dp.expected_patients).add_(total, alpha=1 / dp.expected_patients)
+    deviation = dp.noise_multiplier * dp.clipping_norm / dp.expected_patients
+    noise = torch.from_numpy(random.normal(total.numel(), deviation)).to(total.device)
+    return noise.add_(total, alpha=1 / dp.expected_patients)
 
 
 def _micro_batches(looks: Sequence[Look], rows_at_once: int) -> Iterator[list[Look]]:

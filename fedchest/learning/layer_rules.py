@@ -19,8 +19,9 @@ from fedchest.models.normalization import ChannelAffine, GroupNorm
 _LARGEST_KEPT = 1 << 23
 """Values of a parameter's per-patient gradients that are kept for the second use rather than computed again."""
 
-_PAIRS_COST = 2
-"""What a multiplication for scalar products in float64 costs in multiplications for a gradient in float32."""
+_DOUBLE, _MOVED = 6, 100
+"""What a multiplication for scalar products in float64, and writing and reading a value, cost in multiplications for a
+gradient in float32: measured on one processor, and decide on nothing but speed."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,7 @@ def _weight(weight: Tensor, shape: Convolution, inputs: Tensor, gradients: Tenso
         owners=owners,
         gradient=shape.weight_gradient,
     )
-    if shape.groups == 1 and _pairs_are_cheaper(shape, inputs, gradients, owners):
+    if shape.groups == 1 and _pairs_are_cheaper(weight.numel(), shape, inputs, gradients, owners):
         norms, lengths = _norms_from_pairs(
             shape.window_pairs(_pairs(inputs, owners)), _pairs(gradients, owners)
         )
@@ -177,11 +178,18 @@ def _weight(weight: Tensor, shape: Convolution, inputs: Tensor, gradients: Tenso
     return recomputed(squared_norms=squared_norms_recomputed(squared_norms(by_patient).sqrt(), lengths))
 
 
-def _pairs_are_cheaper(shape: Convolution, inputs: Tensor, gradients: Tensor, owners: Owners) -> bool:
-    width, height = inputs.shape[1], gradients.shape[1]
+def _pairs_are_cheaper(
+    size: int, shape: Convolution, inputs: Tensor, gradients: Tensor, owners: Owners
+) -> bool:
+    """Whether the norms from pairs and one gradient of all rows cost less than a gradient of `size` for each row."""
     seen, positions = prod(inputs.shape[2:]), prod(gradients.shape[2:])
-    pairs = owners.most * (seen**2 * width + positions**2 * height)
-    return _PAIRS_COST * pairs < positions * width * height * prod(shape.kernel)
+    gradient = positions * size
+    products = seen**2 * inputs.shape[1] + positions**2 * gradients.shape[1]
+    shifts = 0 if shape.is_matrix else prod(shape.kernel) * positions**2
+    by_pairs = owners.most * (_DOUBLE * products + _MOVED * shifts) + gradient
+    by_row = gradient + _MOVED * size
+    is_kept = size * owners.patients <= _LARGEST_KEPT
+    return by_pairs < by_row + (0 if is_kept else gradient)
 
 
 def _pairs(values: Tensor, owners: Owners) -> Tensor:

@@ -79,10 +79,10 @@ class Randomness:
             missing -= len(fresh)
         return np.concatenate(accepted).astype(np.int64) if accepted else np.empty(0, np.int64)
 
-    def normal(self, n: int) -> NDArray[np.float32]:
-        """float32[n], standard normal (Box and Muller 1958); the radius' logarithm in float64, for its tail's sake.
+    def normal(self, n: int, deviation: float = 1.0) -> NDArray[np.float32]:
+        """float32[n], normal about 0 (Box and Muller 1958); the radius' logarithm in float64, for its tail's sake.
 
-        Values beyond 8.58 never occur; a true normal has them with probability 1e-17. Being rounded floats,
+        Values beyond 8.58 deviations never occur; a true normal has them with probability 1e-17. Being rounded floats,
         they only approximate a continuous Gaussian: Mironov's attack of 2012 on the low bits is not excluded.
         """
         noise = np.empty(n, np.float32)
@@ -92,6 +92,7 @@ class Randomness:
             radius = np.log(self.uniform(pairs)).astype(np.float32)
             radius *= np.float32(-2.0)
             np.sqrt(radius, out=radius)
+            radius *= np.float32(deviation)
             angle = self._angles(pairs)
             np.cos(angle, out=part[:pairs])
             part[:pairs] *= radius

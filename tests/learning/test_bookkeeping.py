@@ -56,6 +56,7 @@ LAYERS: list[tuple[Callable[[], nn.Module], tuple[int, ...]]] = [
     (lambda: nn.Conv2d(8, 8, 3, padding=1, groups=8), IMAGE),
     (lambda: nn.Conv2d(8, 8, 3, stride=2, padding=1, groups=8, bias=False), IMAGE),
     (lambda: nn.Conv2d(8, 8, 3, padding=2, dilation=2, groups=8), IMAGE),
+    (lambda: nn.Conv2d(8, 8, (5, 4), stride=(2, 3), padding=(1, 2), dilation=(1, 2), groups=8), IMAGE),
     (lambda: nn.Conv2d(8, 16, 3, padding=1, groups=4), IMAGE),
     (lambda: nn.Conv2d(8, 12, 1), IMAGE),
     (lambda: nn.Conv2d(8, 12, 1, stride=2, bias=False), IMAGE),
@@ -81,6 +82,19 @@ MAKERS = [make for make, shape in LAYERS if shape == IMAGE]
 def test_a_layer(make: Callable[[], nn.Module], shape: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     check(make(), torch.randn(6, *shape))
+
+
+@pytest.mark.parametrize(("make", "shape"), LAYERS, ids=lambda value: None if callable(value) else str(value))
+@pytest.mark.parametrize("from_pairs", [True, False], ids=["norms-from-pairs", "norms-from-gradients"])
+def test_a_layer_whichever_way_its_norms_are_found(
+    make: Callable[[], nn.Module],
+    shape: tuple[int, ...],
+    from_pairs: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(layer_rules, "_pairs_are_cheaper", lambda *of: from_pairs)
+    torch.manual_seed(0)
+    check(make(), torch.randn(6, *shape), engines=[DpEngine.BOOKKEEPING])
 
 
 @pytest.mark.parametrize(("make", "shape"), LAYERS, ids=lambda value: None if callable(value) else str(value))
@@ -163,12 +177,12 @@ def test_rounding_does_not_make_a_norm_smaller_where_positions_cancel() -> None:
         assert float((clipped - expected).norm() / expected.norm()) < 0.03
 
 
-@pytest.mark.parametrize("pairs_cost", [0, torch.inf], ids=["norms-from-pairs", "norms-from-gradients"])
+@pytest.mark.parametrize("from_pairs", [True, False], ids=["norms-from-pairs", "norms-from-gradients"])
 def test_rounding_does_not_carry_a_clipped_gradient_above_the_bound(
-    monkeypatch: pytest.MonkeyPatch, pairs_cost: float
+    monkeypatch: pytest.MonkeyPatch, from_pairs: bool
 ) -> None:
     """Two positions that differ in the last place only: scaled one by one, they no longer cancel as they did."""
-    monkeypatch.setattr(layer_rules, "_PAIRS_COST", pairs_cost)
+    monkeypatch.setattr(layer_rules, "_pairs_are_cheaper", lambda *of: from_pairs)
     monkeypatch.setattr(layer_rules, "_LARGEST_KEPT", 0)
     layer = nn.Conv2d(64, 64, 1, bias=False)
     inputs, owners = 2.0**16 * torch.ones(1, 64, 1, 2), Owners(torch.zeros(1, dtype=torch.int64), 1)

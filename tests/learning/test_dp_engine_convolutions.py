@@ -15,6 +15,13 @@ LAYERS = [
     nn.Conv2d(3, 4, 1),
 ]
 
+GROUPED = [
+    nn.Conv2d(4, 6, 3, groups=2),
+    nn.Conv2d(4, 4, 5, stride=2, padding=2, groups=4),
+    nn.Conv2d(4, 4, (2, 3), stride=(3, 1), padding=(1, 0), dilation=(1, 3), groups=4),
+    nn.Conv2d(4, 8, 3, padding=1, groups=4),
+]
+
 
 @pytest.mark.parametrize("layer", LAYERS, ids=str)
 def test_products_of_windows_are_shifted_products_of_pixels(layer: nn.Conv2d) -> None:
@@ -31,7 +38,7 @@ def test_products_of_windows_are_shifted_products_of_pixels(layer: nn.Conv2d) ->
     torch.testing.assert_close(found.flatten(4).flatten(1, 3), expected)
 
 
-@pytest.mark.parametrize("layer", [*LAYERS, nn.Conv2d(4, 6, 3, groups=2)], ids=str)
+@pytest.mark.parametrize("layer", [*LAYERS, *GROUPED], ids=str)
 def test_a_weight_gradient_is_the_sum_of_its_rows(layer: nn.Conv2d) -> None:
     inputs = torch.randn(5, layer.in_channels, 8, 9)
     output = layer(inputs)

@@ -60,6 +60,7 @@ def test_two_system_generators_differ() -> None:
 def test_normal_is_normal() -> None:
     """Kolmogorov-Smirnov; 1e-6 of secrets fail."""
     noise = fixed().normal(N)
+    np.testing.assert_allclose(fixed().normal(N, 0.01), 0.01 * noise, rtol=1e-6)
     assert noise.dtype == np.float32
     assert stats.kstest(noise.astype(np.float64), "norm").pvalue > ALARM
 
