@@ -2,12 +2,9 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
-from timm.models.xception_aligned import XceptionAligned
 from torch import Tensor, nn
 
 from fedchest.errors import ConfigError
@@ -15,49 +12,12 @@ from fedchest.models.adapters import add_adapters
 from fedchest.models.checkpoints import Source
 from fedchest.models.ievit import InputEnhancedTransformer
 from fedchest.models.normalization import Normalization, replace_batch_norm, without_in_place
+from fedchest.models.small_xceptions import LocalXception, xception_nano, xception_tiny
 from fedchest.models.timm_networks import timm_network
 
 SCALES = 3
 _PROBE = 64
 """Pixels of the image by which an encoder is asked what depends on what."""
-
-
-@dataclass(frozen=True)
-class _Block:
-    in_chs: int
-    out_chs: tuple[int, int, int]
-    stride: int
-
-
-@dataclass(frozen=True)
-class _Xception:
-    """A pre-activation aligned Xception (Chen et al. 2018, section 3.2) of our own widths."""
-
-    stem: int
-    blocks: Sequence[_Block]
-
-
-_XCEPTIONS: Mapping[str, _Xception] = {
-    "xception-nano": _Xception(
-        stem=32,
-        blocks=(
-            _Block(32, (32, 32, 64), stride=2),
-            _Block(64, (128, 128, 128), stride=2),
-            _Block(128, (192, 192, 192), stride=2),
-            _Block(192, (192, 192, 192), stride=1),
-        ),
-    ),
-    "xception-tiny": _Xception(
-        stem=48,
-        blocks=(
-            _Block(48, (48, 48, 96), stride=2),
-            _Block(96, (192, 192, 192), stride=2),
-            _Block(192, (320, 320, 320), stride=2),
-            _Block(320, (320, 320, 320), stride=1),
-            _Block(320, (320, 320, 320), stride=1),
-        ),
-    ),
-}
 
 
 class Encoder(nn.Module):
@@ -110,7 +70,7 @@ def build_encoder(
     normalization: Normalization = Normalization.GROUP,
     adapter_rank: int = 0,
 ) -> Encoder:
-    """Build the encoder `name`: "xception-nano", "xception-tiny", "ievit-tiny", or a timm model such as "xception41".
+    """Build the encoder `name`: one of our own, such as "xception-nano", or a timm model such as "xception41".
 
     `weights`, for a timm name, is a local file (`checkpoints.load_weights`) or "timm" for what timm publishes. They
     are read before normalisation is replaced: scale and shift are kept, and by `FROZEN` the running statistics too.
@@ -151,23 +111,9 @@ def _proven(name: str, encoder: Encoder) -> Encoder:
     return encoder
 
 
-def _own_xception(shape: _Xception) -> nn.Module:
-    network: nn.Module = XceptionAligned(
-        [vars(block).copy() for block in shape.blocks],
-        num_classes=0,
-        in_chans=1,
-        output_stride=16,
-        preact=True,
-        norm_layer=nn.BatchNorm2d,
-        act_layer=partial(nn.ReLU),
-        global_pool="",
-    )
-    # timm's stem works 64 channels wide at half resolution, which would cost more than all blocks together.
-    network.stem = nn.Conv2d(1, shape.stem, kernel_size=3, stride=2, padding=1, bias=False)
-    return network
-
-
 _OWN: Mapping[str, Callable[[], nn.Module]] = {
-    **{name: partial(_own_xception, shape) for name, shape in _XCEPTIONS.items()},
+    "xception-nano": xception_nano,
+    "xception-tiny": xception_tiny,
+    "xception-local": LocalXception,
     "ievit-tiny": InputEnhancedTransformer,
 }

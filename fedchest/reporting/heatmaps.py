@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from fedchest.learning.batches import network_input
-from fedchest.learning.evidence import evidence_maps
+from fedchest.learning.evidence import deciding_scales, evidence_maps
 from fedchest.learning.occlusion import occlusion_maps
 from fedchest.models.chest import ChestModel
 from fedchest.reporting.figures import picture
@@ -36,7 +36,7 @@ class Explanation(StrEnum):
     """What a heatmap shows, in logits: red speaks for the finding, blue against."""
 
     OCCLUSION = "occlusion"  # what goes when the place is covered
-    EVIDENCE = "evidence"  # what the cells of the head's maps say
+    EVIDENCE = "evidence"  # what the head's cells say at the scale that decided
 
 
 def explain(
@@ -49,11 +49,11 @@ def explain(
     model.eval()
     with torch.inference_mode():
         seen = network_input(image[None])
-        logits, by_scale = model.predict(seen)[0], model.decide(seen).by_scale[0]
+        logits, decision = model.predict(seen)[0], model.decide(seen)
     names = model.config.label_names
     divisors = [temperatures.get(name, 1.0) for name in names]
     probabilities = (logits / torch.tensor(divisors)).sigmoid()
-    deciding = (by_scale * by_scale.sum(0).sign()).argmax(0)
+    by_scale, deciding = decision.by_scale[0], deciding_scales(decision)[0]
     return [
         Explained(
             name,

@@ -105,7 +105,6 @@ def test_the_heatmap_is_the_decision(run: Path) -> None:
     model = load_run_model(RunDirectory(run)).model
     image = np.random.default_rng(0).integers(0, 255, (32, 32)).astype(np.uint8)
     before = {one.label: one for one in explain(model, image, {})}
-    maps_before = heatmaps(model, image, Explanation.EVIDENCE)
     with torch.no_grad():
         model.head.scales[1][-1].bias[0] += 7.0
     after = {one.label: one for one in explain(model, image, {})}
@@ -115,10 +114,13 @@ def test_the_heatmap_is_the_decision(run: Path) -> None:
         for when, found in (("before", before), ("after", after))
     }
     assert logit["after"] - logit["before"] == pytest.approx(7.0, abs=1e-3)
+    assert after[first].stride == model.strides[1]
+    maps_before = heatmaps(model, image, Explanation.EVIDENCE)
+    with torch.no_grad():
+        model.head.scales[1][-1].bias[0] += 7.0
     maps_after = heatmaps(model, image, Explanation.EVIDENCE)
     np.testing.assert_allclose(maps_after[0] - maps_before[0], 7.0, atol=1e-4)
     np.testing.assert_array_equal(maps_after[1:], maps_before[1:])
-    assert after[first].stride == model.strides[1]
     for label in model.config.label_names[1:]:
         assert after[label].by_stride == before[label].by_stride
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from fedchest.data.phantom.cases import Case
 from fedchest.learning.batches import network_input
-from fedchest.learning.evidence import evidence_maps
+from fedchest.learning.evidence import deciding_scales, evidence_maps
 from fedchest.learning.faithfulness import TOLERANCE, Figures, measure_faithfulness
 from fedchest.learning.occlusion import occlusion_maps
 from fedchest.models.chest import ChestModel, Decision
@@ -135,13 +135,24 @@ def test_the_mean_is_over_labels_and_undefined_without_a_case() -> None:
     assert empty.mean is None
 
 
-def test_evidence_is_the_sum_of_the_scales(model: ChestModel) -> None:
+@pytest.mark.parametrize("scale", range(3))
+def test_evidence_is_what_the_scale_that_decided_says(model: ChestModel, scale: int) -> None:
     images = torch.randn(3, 1, 32, 32)
     with torch.no_grad():
-        before = model.decide(images)
-        maps = evidence_maps(before, (32, 32))
-        model.head.scales[0][-1].bias[1] += 2.0
+        first = evidence_maps(model.decide(images), (32, 32))
+        model.head.scales[scale][-1].bias[1] += 50.0
+        decision = model.decide(images)
+        before = evidence_maps(decision, (32, 32))
+        model.head.scales[scale][-1].bias[1] += 2.0
         after = evidence_maps(model.decide(images), (32, 32))
-    assert maps.shape == (3, 2, 32, 32)
-    torch.testing.assert_close(after[:, 1] - maps[:, 1], torch.full((3, 32, 32), 2.0))
-    torch.testing.assert_close(after[:, 0], maps[:, 0])
+    assert before.shape == (3, 2, 32, 32)
+    assert deciding_scales(decision)[:, 1].tolist() == [scale] * 3
+    own = torch.nn.functional.interpolate(decision.cells[scale], (32, 32), mode="bilinear")
+    torch.testing.assert_close(before[:, 1], own[:, 1])
+    torch.testing.assert_close(after[:, 1] - before[:, 1], torch.full((3, 32, 32), 2.0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after[:, 0], first[:, 0])
+
+
+def test_the_scale_that_decided_went_the_way_of_the_logit() -> None:
+    by_scale = torch.tensor([[[3.0, 3.0], [-4.0, -4.0], [2.0, -1.0]]])
+    assert deciding_scales(Decision([], by_scale)).tolist() == [[0, 1]]

@@ -51,6 +51,7 @@ def images(count: int, size: int = 32) -> torch.Tensor:
     [
         "xception-nano",
         "xception-tiny",
+        "xception-local",
         pytest.param("xception41", marks=pytest.mark.slow),
         pytest.param("xception41p", marks=pytest.mark.slow),
         pytest.param("legacy_xception", marks=pytest.mark.slow),
@@ -225,7 +226,7 @@ def test_only_what_the_study_trains_gets_gradients(trainable: Trainable) -> None
 
 @pytest.mark.parametrize(
     "encoder",
-    ["xception-nano", "xception-tiny", "legacy_xception", "xception41p", "efficientnet_b0", "vgg11_bn"],
+    ["xception-nano", "xception-local", "legacy_xception", "xception41p", "efficientnet_b0", "vgg11_bn"],
 )
 @pytest.mark.parametrize(("trainable", "frozen"), [(Trainable.LAST_TWO_SCALES, 1), (Trainable.LAST_SCALE, 2)])
 def test_the_last_scales_are_all_that_the_maps_before_do_not_need(

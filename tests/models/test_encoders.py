@@ -24,6 +24,7 @@ SLOW = pytest.mark.slow
 ENCODERS = [
     "xception-nano",
     "xception-tiny",
+    "xception-local",
     "ievit-tiny",
     "mobilenetv3_small_100",
     "convnext_atto",
