@@ -184,7 +184,7 @@ def _questions(reader: IndexReader, ledger: "_SyntheticLedger") -> Iterator[tupl
     for name, selection in selections.items():
         yield name, partial(_listed, reader, selection)
     yield "all of an institution", partial(_listed, reader, Selection(institution=7))
-    commitment = "0x" + _digest(1234, 7, "commitment").hex()
+    commitment = "0x" + _digest(1234, 34, "commitment").hex()
     yield "update by its hash", lambda: reader.updates(commitment)
     yield "rounds of a day", lambda: reader.rounds(Selection(since=middle, until=day))
     yield "budget of all", reader.budget

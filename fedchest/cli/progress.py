@@ -45,7 +45,9 @@ def index_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
         BarColumn(),
         TextColumn("block {task.completed:.0f} of {task.total:.0f}"),
     )
-    with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as display:
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as display:
         bar = display.add_task("Indexing", total=0)
         yield lambda block, height: display.update(bar, completed=max(block, 0), total=height)
 

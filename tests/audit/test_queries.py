@@ -135,8 +135,8 @@ def test_names_of_kinds_and_institutions(reader: IndexReader, played: StudyOnCha
 def test_sql_reads_tables_and_views(reader: IndexReader) -> None:
     (row,) = reader.select("SELECT count(*) AS votes, sum(agrees) AS agreeing FROM attested WHERE round = 3")
     assert row == {"votes": 3, "agreeing": 1}
-    assert reader.select("SELECT x'00ff' AS bytes, 1e999 AS large, NULL AS nothing") == [
-        {"bytes": "0x00ff", "large": "inf", "nothing": None}
+    assert reader.select("SELECT x'00ff' AS bytes, 1e999 AS large, NULL AS missing") == [
+        {"bytes": "0x00ff", "large": "inf", "missing": None}
     ]
 
 
@@ -183,7 +183,7 @@ def test_sql_is_bounded_in_time_and_rows(reader: IndexReader) -> None:
         reader.select(ENDLESS.format("sum(i)"), seconds=0.2)
     with pytest.raises(ConfigError, match="more than 50 rows"):
         reader.select(ENDLESS.format("i"), rows=50)
-    assert len(reader.select("SELECT * FROM events LIMIT 50", rows=50)) == 50
+    assert len(reader.select("SELECT * FROM events LIMIT 20", rows=20)) == 20
 
 
 def test_ctrl_c_ends_a_query(reader: IndexReader) -> None:
