@@ -64,7 +64,11 @@ class EventIndex:
         self._ledger = ledger
         with sqlite_faults(path):
             self._connection = sqlite3.connect(path, timeout=_WAIT_SECONDS, isolation_level=None)
-            self._prepare()
+            try:
+                self._prepare()
+            except BaseException:
+                self._connection.close()
+                raise
 
     def __enter__(self) -> "EventIndex":
         return self
@@ -97,10 +101,12 @@ class EventIndex:
                         raise
 
     def _prepare(self) -> None:
-        if self._value("PRAGMA schema_version") == 0:
+        (changes,) = self._connection.execute("PRAGMA schema_version").fetchone()
+        if changes == 0:  # a file without content
             self._connection.executescript(schema_script())
         require_index(self._connection, self.path)
-        own = (self._ledger.chain_id, _hex(self._ledger.block_hashes([0])[0]), self._ledger.address)
+        (genesis,) = self._ledger.block_hashes([0])
+        own = (self._ledger.chain_id, _hex(genesis or b""), self._ledger.address)
         self._connection.execute(
             "INSERT INTO source SELECT ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM source)", own
         )
@@ -114,17 +120,16 @@ class EventIndex:
 
     def _common_block(self) -> _Checkpoint:
         """The last checkpoint that is on the chain; what was indexed after it is dropped."""
-        latest = self._checkpoints("ORDER BY block DESC LIMIT 1")
-        if not latest or self._on_chain(latest[0]):
-            return latest[0] if latest else _BEFORE_GENESIS
-        known = self._checkpoints("ORDER BY block")
-        common, gone = -1, len(known) - 1
+        latest = self._latest()
+        if self._on_chain(latest):
+            return latest
+        known = [_BEFORE_GENESIS, *self._checkpoints("ORDER BY block")]
+        common, gone = 0, len(known) - 1
         while gone - common > 1:  # a block's hash covers its forebears': those on the chain come first
             middle = (common + gone) // 2
             common, gone = (middle, gone) if self._on_chain(known[middle]) else (common, middle)
-        block = _BEFORE_GENESIS if common < 0 else known[common]
-        self._drop_after(block.block)
-        return block
+        self._drop_after(known[common].block)
+        return known[common]
 
     def _extend(self, checkpoint: _Checkpoint, last: int) -> None:
         """Index the blocks after `checkpoint` up to `last`. Raises ChainMoved when they change meanwhile."""
@@ -134,7 +139,7 @@ class EventIndex:
         if before != after or after is None or not self._on_chain(checkpoint):
             raise ChainMoved("The chain was rewritten while it was indexed; try again.")
         with self._transaction():
-            if self._checkpoints("ORDER BY block DESC LIMIT 1") in ([checkpoint], []):
+            if self._latest() == checkpoint:  # unless another process was faster
                 self._insert(events)
                 self._connection.execute("INSERT INTO checkpoints VALUES (?, ?)", (last, _hex(after)))
 
@@ -153,6 +158,10 @@ class EventIndex:
                 )
             self._connection.execute("DELETE FROM checkpoints WHERE block > ?", (block,))
 
+    def _latest(self) -> _Checkpoint:
+        found = self._checkpoints("ORDER BY block DESC LIMIT 1")
+        return found[0] if found else _BEFORE_GENESIS
+
     def _checkpoints(self, order: str) -> list[_Checkpoint]:
         rows = self._connection.execute(f"SELECT block, hash FROM checkpoints {order}")
         return [_Checkpoint(block, bytes.fromhex(digest[2:])) for block, digest in rows]
@@ -165,9 +174,6 @@ class EventIndex:
         self._connection.execute("BEGIN IMMEDIATE")
         with self._connection:
             yield
-
-    def _value(self, statement: str) -> Any:
-        return self._connection.execute(statement).fetchone()[0]
 
 
 def require_index(connection: sqlite3.Connection, path: Path) -> None:
@@ -216,5 +222,5 @@ def _row(event: Event, columns: Mapping[str, str]) -> list[Any]:
     return [storable(value) for value in (*common, *(own[name] for name in columns))]
 
 
-def _hex(digest: bytes | None) -> str:
-    return "0x" + (digest or b"").hex()
+def _hex(digest: bytes) -> str:
+    return "0x" + digest.hex()

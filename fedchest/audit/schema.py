@@ -157,15 +157,13 @@ def budget_select(condition: str = "TRUE") -> str:
 
 def rewards_select(condition: str = "TRUE") -> str:
     """Each institution's credits from the rounds that meet `condition`, and its share of all of those."""
+    # The plus keeps SQLite from grouping by index order, which would fetch the rows one by one.
     return f"""
-        SELECT institution, wallet, weight_class, rounds, credits,
-            1.0 * credits / nullif(sum(credits) OVER (), 0) AS share
-        FROM (SELECT i.institution, i.wallet, i.weight_class, count(c.position) AS rounds,
-            coalesce(sum(c.amount), 0) AS credits
-            FROM institution_registered i
-            LEFT JOIN (SELECT position, institution, amount FROM credited WHERE {condition}) c
-                ON c.institution = i.institution
-            GROUP BY i.institution)"""
+        SELECT i.institution, i.wallet, i.weight_class, coalesce(c.rounds, 0) AS rounds,
+            coalesce(c.credits, 0) AS credits, 1.0 * coalesce(c.credits, 0) / sum(c.credits) OVER () AS share
+        FROM institution_registered i
+        LEFT JOIN (SELECT institution, count(*) AS rounds, sum(amount) AS credits FROM credited WHERE {condition}
+            GROUP BY +institution) c ON c.institution = i.institution"""
 
 
 VIEWS: Mapping[str, str] = {

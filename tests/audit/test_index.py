@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -203,36 +204,48 @@ def test_a_reorganised_chain_is_followed(
     assert content(built(path, ledger)) == content(built(fresh(tmp_path), ledger))
 
 
-class RewrittenWhileRead(LedgerClient):
-    """A reader's client under which the chain changes, once, just after it was read."""
-
-    rewrite: Any = None
-
-    def events(self, from_block: int = 0, to_block: int | None = None) -> list[Any]:
-        found = super().events(from_block, to_block)
-        if self.rewrite is not None:
-            rewrite, self.rewrite = self.rewrite, None
-            rewrite()
-        return found
-
-
+@pytest.mark.parametrize(
+    ("requests", "which"),
+    [
+        *(("fedchest.ledger.events.command", which) for which in (1, 2)),  # the logs of a range
+        *(("fedchest.ledger.events.commands", which) for which in (1, 2, 3)),  # its blocks and receipts
+        *(("fedchest.ledger.client.commands", which) for which in (1, 2, 3, 4, 5, 6)),  # hashes around it
+    ],
+)
 def test_a_chain_rewritten_while_it_is_read_is_read_again(
-    played: StudyOnChain, chain: LocalChain, tmp_path: Path
+    played: StudyOnChain,
+    chain: LocalChain,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    requests: str,
+    which: int,
 ) -> None:
-    ledger = RewrittenWhileRead(chain.rpc_url, played.address)
+    """The chain is rolled back, and goes on otherwise, right after one of the reader's requests."""
+    request: Any = resolve_name(requests)
     w3 = connect(chain.rpc_url)
+    path = tmp_path / "index"
     with rolled_back(chain):
+        built(path, played.coordinator, range_blocks=20)
         played.coordinator.abandon(played.coordinator.current_round(), {})
         snapshot = command(w3, "evm_snapshot")
         abandoned_round(played)
+        left = which
 
-        def rewrite() -> None:
-            command(w3, "evm_revert", snapshot)
-            pass_time(chain.rpc_url, 9)
-            abandoned_round(played, submitting=2)
+        def rewriting(*arguments: Any) -> Any:
+            nonlocal left
+            answer = request(*arguments)
+            left -= 1
+            if left == 0:
+                command(w3, "evm_revert", snapshot)
+                pass_time(chain.rpc_url, 9)
+                abandoned_round(played, submitting=2)
+            return answer
 
-        ledger.rewrite = rewrite
-        path = built(tmp_path / "index", ledger)
+        with EventIndex(path, LedgerClient(chain.rpc_url, played.address)) as index:
+            monkeypatch.setattr(requests, rewriting)
+            index.sync(range_blocks=2)
+            monkeypatch.undo()
+        assert left <= 0
         assert content(path) == content(built(tmp_path / "again", played.coordinator))
 
 
