@@ -20,7 +20,7 @@ from fedchest.ledger.records import REQUIRED_CHECKS, Event, Rules
 from fedchest.ledger.rpc import command, commands, connect
 from fedchest.ledger.wallet import Wallet
 
-INSTITUTIONS, ROUNDS = 20, 40
+INSTITUTIONS, ROUNDS = 20, 100
 """Of the study played on a real chain."""
 
 EVENTS, REGISTERED, MEMBERS = 1_000_000, 100, 10

@@ -34,6 +34,8 @@ def _value(value: object) -> Any:
         return "0x" + value.hex()
     if isinstance(value, IntEnum):
         return value.name
+    if isinstance(value, (int, str)):
+        return value
     if isinstance(value, tuple):
         return [_value(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
