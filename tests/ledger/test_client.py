@@ -77,6 +77,7 @@ def test_events_hold_what_web3_decodes(study: StudyOnChain, chain: LocalChain) -
     }
     events = study.coordinator.events()
     assert len(events) == len(decoded) > 15
+    assert {type(event.values["agrees"]) for event in events if event.name == "Attested"} == {bool}
     for event in events:
         arguments = {snake_case(name): value for name, value in decoded[event.block, event.index].items()}
         own = {"round": event.round, "institution": event.institution, **event.values}
