@@ -19,10 +19,10 @@ from fedchest.audit.index import EventIndex
 from fedchest.audit.queries import open_index
 from fedchest.audit.schema import TABLES
 from fedchest.errors import StoreError
+from fedchest.ledger import records
 from fedchest.ledger.chain import LocalChain
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.events import ChainMoved
-from fedchest.ledger import records
 from fedchest.ledger.rpc import command, connect
 
 pytestmark = pytest.mark.e2e
