@@ -83,11 +83,9 @@ def draw_timeline(path: Path, rounds: Sequence[Row]) -> None:
             axes.barh(
                 row["round"], (row["seconds"] or 0) / _DAY_SECONDS, left=opened, color=_COLOURS[row["phase"]]
             )
-            axes.plot(opened, row["round"], marker="|", color="black")
+            axes.plot(opened, row["round"], marker="|", markersize=10, color=_COLOURS[row["phase"]])
         axes.xaxis_date(tz=UTC)
-        axes.legend(
-            handles=[Patch(color=colour, label=phase) for phase, colour in _COLOURS.items()], fontsize=7
-        )
+        _legend(axes, [Patch(color=colour, label=phase) for phase, colour in _COLOURS.items()])
         axes.set(xlabel="time (UTC)", ylabel="round", title="Rounds")
         _count_down(axes)
 
@@ -96,14 +94,15 @@ def draw_budget(path: Path, budget: Sequence[Row]) -> None:
     """Write a PNG with each institution's epsilon spent in front of its budget. Raises StoreError."""
     with picture(path, 1, figsize=(8, _height(len(budget)))) as [axes]:
         numbers = [row["institution"] for row in budget]
-        for column, colour, label in (
-            ("epsilon_budget", "lightgrey", "budget"),
-            ("epsilon_spent", "tab:blue", "spent"),
-        ):
-            axes.barh(numbers, [int(row[column]) / _MICRO for row in budget], color=colour, label=label)
+        for column, colour in (("epsilon_budget", "lightgrey"), ("epsilon_spent", "tab:blue")):
+            axes.barh(numbers, [int(row[column]) / _MICRO for row in budget], color=colour)
         axes.set(xlabel="epsilon", ylabel="institution", title="Privacy spent, against the budget")
-        axes.legend(fontsize=7)
+        _legend(axes, [Patch(color="lightgrey", label="budget"), Patch(color="tab:blue", label="spent")])
         _count_down(axes)
+
+
+def _legend(axes: Axes, handles: list[Patch]) -> None:
+    axes.legend(handles=handles, fontsize=7, loc="upper left", bbox_to_anchor=(1.0, 1.0))
 
 
 def _count_down(axes: Axes) -> None:
