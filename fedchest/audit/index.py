@@ -197,7 +197,8 @@ def sqlite_faults(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, json.JSONDecodeError) as error:
         raise StoreError(
-            f"{path} can't be used as an event index: {error}. If it is one, remove it and build it again."
+            f"{path} can't be used as an event index: {error}. "
+            "If it is one, continue it by fedchest audit index, or remove it and build it again."
         ) from None
 
 

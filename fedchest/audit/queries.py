@@ -78,11 +78,6 @@ class IndexReader:
         self._connection = connection
         self._path = path
 
-    def height(self) -> int:
-        """The last block indexed; -1 before the first."""
-        (row,) = self._rows("SELECT coalesce(max(block), -1) AS height FROM checkpoints")
-        return int(row["height"])
-
     def institution_number(self, text: str) -> int:
         """The number of the institution that `text` names: the number itself or the wallet. Raises ConfigError."""
         known = list(

@@ -38,7 +38,11 @@ LinesOption = click.option("--json", "as_json", is_flag=True, help="one JSON obj
 PictureOption = click.option("--picture", type=_PATH, metavar="FILE.png", help="draw it to this file too")
 
 
-def _time(context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
+def _kind(_context: click.Context, _parameter: click.Parameter, text: str | None) -> str | None:
+    return None if text is None else kind_named(text)
+
+
+def _time(_context: click.Context, parameter: click.Parameter, text: str | None) -> int | None:
     return None if text is None else block_time(f"--{parameter.name}", text)
 
 
@@ -50,7 +54,7 @@ _FILTERS = {
     "kind": click.option(
         "--kind",
         metavar="NAME",
-        callback=lambda _context, _parameter, text: text and kind_named(text),
+        callback=_kind,
         help="only events of this name, as UpdateRefused",
     ),
     "since": click.option("--since", metavar="TIME", callback=_time, help="from this time on, ISO 8601, UTC"),

@@ -85,6 +85,7 @@ def draw_timeline(path: Path, rounds: Sequence[Row]) -> None:
             )
             axes.plot(opened, row["round"], marker="|", markersize=10, color=_COLOURS[row["phase"]])
         axes.xaxis_date(tz=UTC)
+        axes.use_sticky_edges = False  # or the first and the last opening lie on the frame
         _legend(axes, [Patch(color=colour, label=phase) for phase, colour in _COLOURS.items()])
         axes.set(xlabel="time (UTC)", ylabel="round", title="Rounds")
         _count_down(axes)
