@@ -252,6 +252,21 @@ def test_a_chain_rewritten_while_it_is_read_is_read_again(
         assert content(path) == content(built(tmp_path / "again", played.coordinator))
 
 
+def test_what_another_process_indexed_meanwhile_is_not_written_twice(
+    played: StudyOnChain, chain: LocalChain, tmp_path: Path
+) -> None:
+    path = tmp_path / "index"
+
+    class Slow(LedgerClient):
+        def events(self, from_block: int = 0, to_block: int | None = None) -> list[Any]:
+            found = super().events(from_block, to_block)
+            built(path, played.coordinator)
+            return found
+
+    built(path, Slow(chain.rpc_url, played.address), range_blocks=5)
+    assert content(path) == content(built(tmp_path / "again", played.coordinator))
+
+
 def test_a_chain_that_never_holds_still_is_given_up(
     played: StudyOnChain, chain: LocalChain, tmp_path: Path
 ) -> None:
