@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import cache, cohort_size, dp_step, loading, round_overhead, scale, sealing, wire
+from benchmarks import cache, cohort_size, dp_step, event_index, loading, round_overhead, scale, sealing, wire
 from benchmarks.report import Case, as_table, figures, machine, versions
 
 BENCHMARKS = {
@@ -16,6 +16,7 @@ BENCHMARKS = {
     "dp_step": dp_step,
     "round_overhead": round_overhead,
     "scale": scale,
+    "event_index": event_index,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

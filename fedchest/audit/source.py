@@ -11,8 +11,9 @@ from pydantic import BaseModel
 
 from fedchest.audit.journals import PartyJournal, read_journals
 from fedchest.errors import ChainError, ConfigError, StoreError
-from fedchest.federation.directory import RunDirectory, read_document
+from fedchest.federation.directory import CONNECTION, Connection, RunDirectory, read_document
 from fedchest.ledger.chain import LocalChain
+from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.journal import BlockRecord, block_records
 from fedchest.ledger.rpc import connect
 
@@ -66,6 +67,21 @@ def chain_source(directory: RunDirectory, rpc_url: str | None = None) -> Abstrac
     if chain.chain == "ganache":
         return _copied_database(directory.chain / _GANACHE_DATABASE, journals)
     return _rebuilt(journals)
+
+
+@contextmanager
+def run_ledger(directory: RunDirectory, rpc_url: str | None = None) -> Iterator[LedgerClient]:
+    """The contract that the run's auditor pins, on the run's chain, for as long as the context lasts.
+
+    Raises as `chain_source`, and ChainError when no journal gives a chain or the chain is not the pinned one.
+    """
+    with chain_source(directory, rpc_url) as source:
+        if source.rpc_url is None:
+            raise ChainError(
+                f"No journal below {directory.root} gives a chain; fedchest audit verify says why."
+            )
+        pinned = read_document(directory.auditor / CONNECTION, Connection)
+        yield LedgerClient(source.rpc_url, pinned.contract, chain_id=pinned.chain_id)
 
 
 @contextmanager

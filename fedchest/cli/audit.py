@@ -1,76 +1,75 @@
-"""`fedchest audit`: the trail of a run, and its verification."""
+"""`fedchest audit`: the trail of a run, its index, and its verification."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
 from rich.console import Console
-from rich.table import Table
 
+from fedchest.audit.index import EventIndex
 from fedchest.audit.report import Outcome, Verdict
-from fedchest.audit.source import chain_source
-from fedchest.audit.trail import event_json, institution_number, select
+from fedchest.audit.source import run_ledger
 from fedchest.audit.verify import verify_run
-from fedchest.errors import ChainError
-from fedchest.federation.directory import CONNECTION, Connection, RunDirectory, read_document
+from fedchest.cli.progress import index_progress
+from fedchest.cli.trail import RpcOption, budget, export, log, rewards, rounds, show, sql
+from fedchest.errors import ConfigError
+from fedchest.federation.directory import RunDirectory
 from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.rpc import connect
 from fedchest.protection.keys import load_sealing_key
 
 _STYLES = {Verdict.PASSED: "green", Verdict.FAILED: "bold red", Verdict.NOT_CHECKED: "yellow"}
-_SHORT_HASH = 10
-
-_run = click.argument("run", type=click.Path(path_type=Path))
-_rpc = click.option(
-    "--rpc", metavar="URL", help="read the chain at this JSON-RPC address instead of rebuilding it"
-)
 
 
 @click.group()
 def audit() -> None:
-    """Read a run's trail, or verify the run against its chain."""
+    """Ask a run's trail, index it, or verify the run against its chain."""
+
+
+for command in (log, rounds, show, budget, rewards, sql, export):
+    audit.add_command(command)
 
 
 @audit.command()
-@_run
-@click.option("--round", "round_number", type=int, metavar="N", help="only this round")
-@click.option("--institution", metavar="N|WALLET", help="only this institution, by number or address")
-@click.option("--kind", metavar="NAME", help="only events of this name, as UpdateRefused")
-@click.option("--json", "as_json", is_flag=True, help="one JSON object a line")
-@_rpc
-def log(
-    run: Path,
-    round_number: int | None,
-    institution: str | None,
-    kind: str | None,
-    as_json: bool,
-    rpc: str | None,
-) -> None:
-    """List every event of RUN from the chain."""
-    directory = RunDirectory(run)
-    with chain_source(directory, rpc) as source:
-        if source.rpc_url is None:
-            raise ChainError(f"No journal below {run} gives a chain; fedchest audit verify says why.")
-        pinned = read_document(directory.auditor / CONNECTION, Connection)
-        ledger = LedgerClient(source.rpc_url, pinned.contract, chain_id=pinned.chain_id)
-        number = None if institution is None else institution_number(institution, ledger.institutions())
-        events = select(ledger.events(), round=round_number, institution=number, kind=kind)
-    rows = [event_json(event) for event in events]
+@click.argument("run", type=click.Path(path_type=Path), required=False)
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    metavar="FILE",
+    help="index file to begin or continue",
+)
+@click.option("--contract", metavar="ADDRESS", help="contract to index, where there is no RUN")
+@click.option("--json", "as_json", is_flag=True, help="print what was reached as one JSON object")
+@RpcOption
+def index(run: Path | None, out: Path, contract: str | None, as_json: bool, rpc: str | None) -> None:
+    """Index the events of RUN, or of the contract at --rpc and --contract, into an SQLite file.
+
+    An index that is there already is brought up to the chain; Ctrl-C keeps what was indexed.
+    """
+    with (
+        _ledger(run, rpc, contract) as ledger,
+        EventIndex(out, ledger) as events,
+        index_progress(Console(stderr=True)) as progress,
+    ):
+        height = events.sync(progress)
     if as_json:
-        for row in rows:
-            click.echo(json.dumps(row))
+        click.echo(json.dumps({"index": str(out), "contract": ledger.address, "block": height}))
     else:
-        Console().print(_event_table(rows))
+        click.echo(f"{out} holds the events of {ledger.address} up to block {height}.")
 
 
 @audit.command()
-@_run
+@click.argument("run", type=click.Path(path_type=Path))
 @click.option(
     "--key",
     type=click.Path(path_type=Path),
     help="sealing key that opens the updates; default: the auditor's",
 )
 @click.option("--json", "as_json", is_flag=True, help="print the report as one JSON object")
-@_rpc
+@RpcOption
 def verify(run: Path, key: Path | None, as_json: bool, rpc: str | None) -> int:
     """Check RUN against its chain, trusting nobody.
 
@@ -98,19 +97,13 @@ def _show(console: Console, outcome: Outcome) -> None:
     console.print(outcome.detail, highlight=False, markup=False)
 
 
-def _event_table(rows: list[dict[str, object]]) -> Table:
-    table = Table(title=f"{len(rows)} events")
-    for heading in ("block", "time", "round", "institution", "event", "values"):
-        table.add_column(heading, overflow="fold")
-    for row in rows:
-        values = row["values"]
-        assert isinstance(values, dict)
-        text = ", ".join(f"{key} {_short(value)}" for key, value in values.items())
-        cells = [row[key] for key in ("block", "time", "round", "institution", "kind")]
-        table.add_row(*("" if cell is None else str(cell) for cell in cells), text)
-    return table
-
-
-def _short(value: object) -> str:
-    text = str(value)
-    return f"{text[:_SHORT_HASH]}…" if text.startswith("0x") else text
+@contextmanager
+def _ledger(run: Path | None, rpc: str | None, contract: str | None) -> Iterator[LedgerClient]:
+    """The contract that RUN pins, or the one named beside a node's address."""
+    if run is not None and contract is None:
+        with run_ledger(RunDirectory(run), rpc) as ledger:
+            yield ledger
+    elif run is None and rpc is not None and contract is not None:
+        yield LedgerClient(rpc, contract, chain_id=connect(rpc).eth.chain_id)
+    else:
+        raise ConfigError("Give RUN, or both --rpc URL and --contract ADDRESS.")

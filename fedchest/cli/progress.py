@@ -1,7 +1,7 @@
 """Live progress of a run: follows what the parties write down and shows one line a hospital."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,21 @@ def live_progress(root: Path, console: Console) -> Iterator[None]:
         finally:
             stop.set()
             follower.join()
+
+
+@contextmanager
+def index_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Show how far an index has come; yields what hears the last block indexed and the chain's height."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("block {task.completed:.0f} of {task.total:.0f}"),
+    )
+    with Progress(
+        *columns, TimeElapsedColumn(), console=console, transient=True, disable=not console.is_terminal
+    ) as display:
+        bar = display.add_task("Indexing", total=0)
+        yield lambda block, height: display.update(bar, completed=max(block, 0), total=height)
 
 
 class _Follower:

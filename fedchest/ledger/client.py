@@ -14,7 +14,7 @@ from fedchest.ledger.contract import artifact, deployed, refusal
 from fedchest.ledger.events import EventReader
 from fedchest.ledger.journal import Journal
 from fedchest.ledger.records import Event, Institution, Phase, Receipt, RoundState, Rules, Submission
-from fedchest.ledger.rpc import LOCAL_CHAIN_ID, connect, fetch
+from fedchest.ledger.rpc import LOCAL_CHAIN_ID, commands, connect, fetch
 from fedchest.ledger.transactions import Sender
 from fedchest.ledger.wallet import Wallet
 
@@ -211,9 +211,17 @@ class LedgerClient:
         block = self._w3.eth.get_block("latest")
         return block["number"], bytes(block["hash"])
 
-    def events(self, from_block: int = 0) -> list[Event]:
-        """Every event of this ledger from `from_block` on, in the chain's order."""
-        return self._reader.events(from_block)
+    def block_hashes(self, numbers: Sequence[int]) -> list[bytes | None]:
+        """Hashes of the blocks `numbers`; None for one that the chain does not have."""
+        blocks = commands(self._w3, "eth_getBlockByNumber", [(hex(number), False) for number in numbers])
+        return [None if block is None else bytes.fromhex(block["hash"][2:]) for block in blocks]
+
+    def events(self, from_block: int = 0, to_block: int | None = None) -> list[Event]:
+        """Every event of this ledger from `from_block` to `to_block` (default: the last), in the chain's order.
+
+        Raises ChainMoved when the chain is rewritten meanwhile.
+        """
+        return self._reader.events(from_block, to_block)
 
     def _submissions(self, round: int, *institution: int) -> dict[int, Submission]:
         found = self._reader.values("UpdateSubmitted", self.round(round).opened_block, round, *institution)

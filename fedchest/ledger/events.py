@@ -1,79 +1,178 @@
 """From the contract's logs to `Event` values."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Any
 
-from eth_utils.abi import event_abi_to_log_topic
-from hexbytes import HexBytes
+from eth_abi.abi import decode
+from eth_abi.exceptions import DecodingError
+from eth_utils.abi import collapse_if_tuple, event_abi_to_log_topic
 from web3 import Web3
 from web3.contract import Contract
-from web3.types import FilterParams, LogReceipt
 
+from fedchest.errors import ChainError
 from fedchest.ledger.records import Event, Rules, VoidCause
-from fedchest.ledger.rpc import fetch
+from fedchest.ledger.rpc import command, commands
+
+Log = Mapping[str, Any]
+"""A log as the node gives it: JSON with numbers and bytes in hexadecimal."""
+
+
+_WORD = 32
+_WORD_BITS = {"bytes32": 256, "address": 160, "bool": 1} | {f"uint{bits}": bits for bits in range(8, 264, 8)}
+
+
+class ChainMoved(ChainError):
+    """The chain was rewritten while it was read; reading again gives the new one."""
 
 
 class EventReader:
-    """Reads and decodes one contract's events; blocks and receipts are fetched in batches and remembered."""
+    """Reads and decodes one contract's events; blocks and receipts are fetched in batches.
+
+    Nothing is remembered between calls, since a reorganisation can give a known number or transaction another
+    block.
+    """
 
     def __init__(self, w3: Web3, contract: Contract) -> None:
         self._w3 = w3
-        self._contract = contract
-        kinds = [contract.events[entry["name"]]() for entry in contract.abi if entry["type"] == "event"]
-        self._kinds = {HexBytes(event_abi_to_log_topic(kind.abi)): kind for kind in kinds}
-        self._times: dict[int, int] = {}
-        self._receipts: dict[HexBytes, tuple[str, int]] = {}
+        self._address = contract.address
+        kinds = [_Kind(entry) for entry in contract.abi if entry["type"] == "event"]
+        self._kinds = {kind.topic: kind for kind in kinds}
 
-    def events(self, from_block: int) -> list[Event]:
-        """Every event from `from_block` on, in the chain's order."""
-        logs = self._logs(from_block, [])
-        self._learn(logs)
-        return [self._event(log) for log in logs]
+    def events(self, from_block: int, to_block: int | None = None) -> list[Event]:
+        """Every event from `from_block` to `to_block` (default: the last), in the chain's order.
+
+        Raises ChainMoved when the blocks vanish meanwhile, ChainError for a log that is none of the contract's.
+        """
+        logs = self._logs(from_block, to_block, [])
+        times = self._times({log["blockHash"] for log in logs})
+        receipts = self._receipts(logs)
+        return [self._event(log, times[log["blockHash"]], *receipts[log["transactionHash"]]) for log in logs]
 
     def values(self, name: str, from_block: int, *indexed: int) -> list[dict[str, Any]]:
         """The fields of the events `name` whose leading indexed fields have the given values; one request."""
-        topics = [topic for topic, kind in self._kinds.items() if kind.event_name == name]
-        logs = self._logs(from_block, [*topics, *(HexBytes(value.to_bytes(32, "big")) for value in indexed)])
+        topics = [topic for topic, kind in self._kinds.items() if kind.name == name]
+        logs = self._logs(from_block, None, [*topics, *(f"0x{value:064x}" for value in indexed)])
         return [self._fields(log) for log in logs]
 
-    def _logs(self, from_block: int, topics: Sequence[HexBytes]) -> list[LogReceipt]:
-        query: FilterParams = {
-            "address": self._contract.address,
-            "fromBlock": from_block,
-            "toBlock": "latest",
+    def _logs(self, from_block: int, to_block: int | None, topics: Sequence[str]) -> list[Log]:
+        query = {
+            "address": self._address,
+            "fromBlock": hex(from_block),
+            "toBlock": "latest" if to_block is None else hex(to_block),
             "topics": list(topics),
         }
-        return list(self._w3.eth.get_logs(query))
+        return list(command(self._w3, "eth_getLogs", query))
 
-    def _learn(self, logs: Iterable[LogReceipt]) -> None:
-        """Fetch the block times, senders and gas that are not known yet."""
-        blocks = sorted({log["blockNumber"] for log in logs} - self._times.keys())
-        hashes = sorted({log["transactionHash"] for log in logs} - self._receipts.keys())
-        for block in fetch(self._w3, self._w3.eth.get_block, blocks):
-            self._times[block["number"]] = block["timestamp"]
-        for receipt in fetch(self._w3, self._w3.eth.get_transaction_receipt, hashes):
-            self._receipts[receipt["transactionHash"]] = (receipt["from"], receipt["gasUsed"])
+    def _times(self, hashes: Iterable[str]) -> dict[str, int]:
+        """Time in seconds by block hash."""
+        ordered = sorted(hashes)
+        blocks = commands(self._w3, "eth_getBlockByHash", [(one, False) for one in ordered])
+        return {
+            one: _number(_present(block)["timestamp"]) for one, block in zip(ordered, blocks, strict=True)
+        }
 
-    def _event(self, log: LogReceipt) -> Event:
+    def _receipts(self, logs: Iterable[Log]) -> dict[str, tuple[str, int]]:
+        """Sender and gas by transaction hash."""
+        blocks = {log["transactionHash"]: log["blockHash"] for log in logs}
+        receipts = commands(self._w3, "eth_getTransactionReceipt", [(one,) for one in blocks])
+        found = {}
+        for transaction, receipt in zip(blocks, receipts, strict=True):
+            if _present(receipt)["blockHash"] != blocks[transaction]:
+                raise _moved()
+            found[transaction] = (_checksummed(receipt["from"]), _number(receipt["gasUsed"]))
+        return found
+
+    def _event(self, log: Log, timestamp: int, sender: str, gas: int) -> Event:
         fields = self._fields(log)
-        sender, gas = self._receipts[log["transactionHash"]]
         return Event(
-            block=log["blockNumber"],
-            index=log["logIndex"],
-            timestamp=self._times[log["blockNumber"]],
-            transaction=Web3.to_hex(log["transactionHash"]),
+            block=_number(log["blockNumber"]),
+            index=_number(log["logIndex"]),
+            timestamp=timestamp,
+            transaction=log["transactionHash"],
             sender=sender,
             gas=gas,
-            name=self._kinds[log["topics"][0]].event_name,
+            name=self._kinds[log["topics"][0]].name,
             round=fields.pop("round", None),
             institution=fields.pop("institution", None),
             values=fields,
         )
 
-    def _fields(self, log: LogReceipt) -> dict[str, Any]:
-        arguments = self._kinds[log["topics"][0]].process_log(log)["args"]
-        return {snake_case(name): _value(name, value) for name, value in arguments.items()}
+    def _fields(self, log: Log) -> dict[str, Any]:
+        try:
+            return self._kinds[log["topics"][0]].fields(log)
+        except (DecodingError, ValueError, LookupError):
+            raise ChainError(
+                f"The node gave a log that is none of the ledger's events, in block {_number(log['blockNumber'])}."
+            ) from None
+
+
+@dataclass(frozen=True)
+class _Kind:
+    """One event of the ABI, and how its logs are read."""
+
+    entry: Any
+
+    @property
+    def name(self) -> str:
+        return str(self.entry["name"])
+
+    @property
+    def topic(self) -> str:
+        return "0x" + event_abi_to_log_topic(self.entry).hex()
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [snake_case(field["name"]) for field in self._inputs]
+
+    @cached_property
+    def _types(self) -> list[str]:
+        return [collapse_if_tuple(field) for field in self._inputs]
+
+    @cached_property
+    def _inputs(self) -> list[Any]:
+        """In the order in which a log holds them: topics first, then data."""
+        return sorted(self.entry["inputs"], key=lambda field: not field["indexed"])
+
+    @cached_property
+    def _indexed(self) -> int:
+        return sum(field["indexed"] for field in self.entry["inputs"])
+
+    @cached_property
+    def _one_word_each(self) -> bool:
+        return all(kind in _WORD_BITS for kind in self._types)
+
+    def fields(self, log: Log) -> dict[str, Any]:
+        """The values by snake_case name. Raises DecodingError, ValueError or LookupError for another's log."""
+        topics = bytes.fromhex("".join(topic[2:] for topic in log["topics"][1:]))
+        data = bytes.fromhex(log["data"][2:])
+        values = self._words(topics + data) if self._one_word_each else self._decoded(topics, data)
+        return {
+            name: _value(name, kind, value)
+            for name, kind, value in zip(self._names, self._types, values, strict=True)
+        }
+
+    def _words(self, content: bytes) -> list[Any]:
+        """The fast way, for the many events without lists or tuples: eth_abi takes ten times as long."""
+        if len(content) != _WORD * len(self._types):
+            raise ValueError(f"{len(content)} bytes for {len(self._types)} words")
+        return [_word(kind, content[_WORD * i : _WORD * (i + 1)]) for i, kind in enumerate(self._types)]
+
+    def _decoded(self, topics: bytes, data: bytes) -> list[Any]:
+        return [*decode(self._types[: self._indexed], topics), *decode(self._types[self._indexed :], data)]
+
+
+def _word(kind: str, word: bytes) -> Any:
+    number = int.from_bytes(word)
+    if number >> _WORD_BITS[kind]:
+        raise ValueError(f"{number} is no {kind}")
+    if kind == "bytes32":
+        return word
+    if kind == "address":
+        return f"0x{number:040x}"
+    return bool(number) if kind == "bool" else number
 
 
 def snake_case(name: str) -> str:
@@ -81,11 +180,30 @@ def snake_case(name: str) -> str:
     return re.sub(r"[A-Z]", lambda letter: "_" + letter[0].lower(), name)
 
 
-def _value(name: str, value: Any) -> Any:
+def _value(name: str, kind: str, value: Any) -> Any:
     if name == "rules":
-        return Rules(**{snake_case(key): field for key, field in value.items()})
+        return Rules(*value)
     if name == "cause":
         return VoidCause(value)
-    if isinstance(value, list):
-        return tuple(value)
+    if kind == "address":
+        return _checksummed(value)
     return value
+
+
+@lru_cache(10_000)
+def _checksummed(address: str) -> str:
+    return str(Web3.to_checksum_address(address))
+
+
+def _number(text: str) -> int:
+    return int(text, 16)
+
+
+def _present(answer: Any) -> Any:
+    if answer is None:
+        raise _moved()
+    return answer
+
+
+def _moved() -> ChainMoved:
+    return ChainMoved("The chain was rewritten while its events were read; read them again.")

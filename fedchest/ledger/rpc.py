@@ -73,6 +73,23 @@ def command(w3: Web3, method: str, *parameters: Any) -> Any:
     return response["result"]
 
 
+def commands(w3: Web3, method: str, parameters: Sequence[Sequence[Any]]) -> list[Any]:
+    """The results of a JSON-RPC method at each of `parameters`, as the node gives them, in batches of one request each.
+
+    Raises ChainError when the node refuses one of them.
+    """
+    assert isinstance(w3.provider, HTTPProvider)
+    results: list[Any] = []
+    for start in range(0, len(parameters), _BATCH):
+        batch = [(RPCEndpoint(method), list(one)) for one in parameters[start : start + _BATCH]]
+        responses = w3.provider.make_batch_request(batch)
+        for response in responses if isinstance(responses, list) else [responses]:
+            if "error" in response:
+                raise ChainError(f"The node refused {method}: {response['error']}.")
+            results.append(response["result"])
+    return results
+
+
 def fetch(w3: Web3, method: Callable[[Any], Any], keys: Sequence[Any]) -> Iterator[Any]:
     """`method` (of web3, or a contract's view) at each of `keys`, in batches of one request each."""
     for start in range(0, len(keys), _BATCH):

@@ -5,9 +5,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from audit_support import LIAR
+from audit_support import LIAR, play
 from flwr.app import Context, Message, RecordDict
 from small_federation import founded, liar, small_settings
+from studies import StudyOnChain
 
 from fedchest.audit.report import Report
 from fedchest.audit.source import chain_source
@@ -16,6 +17,7 @@ from fedchest.federation.apps import client_app
 from fedchest.federation.directory import RunDirectory
 from fedchest.federation.messages import ModelMessage, UpdateReply
 from fedchest.federation.results import collect, write_results
+from fedchest.ledger.chain import LocalChain
 
 Verify = Callable[[RunDirectory], Report]
 
@@ -71,3 +73,18 @@ def run(finished_run: RunDirectory, tmp_path: Path) -> RunDirectory:
 def verify(node: str) -> Verify:
     """Verify a run against the node, which spares rebuilding the chain."""
     return lambda directory: verify_run(directory, rpc_url=node)
+
+
+@pytest.fixture(scope="session")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalChain]:
+    """One Anvil for the index's tests; those that roll it back leave what was there before."""
+    with LocalChain(tmp_path_factory.mktemp("chain")) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def played(chain: LocalChain, tmp_path_factory: pytest.TempPathFactory) -> StudyOnChain:
+    """A study of four institutions whose chain holds every event and every outcome of a round."""
+    study = StudyOnChain(chain.rpc_url, tmp_path_factory.mktemp("played"))
+    play(study, chain.rpc_url)
+    return study

@@ -1,61 +1,23 @@
-"""The trail, filtered and written out, and the two commands."""
+"""The trail's plain form, and the two commands on a run."""
 
 import json
 
 import pytest
 from click.testing import CliRunner, Result
 
-from fedchest.audit.trail import KINDS, event_json, institution_number, select
+from fedchest.audit.trail import block_time, plain
 from fedchest.cli.audit import audit
 from fedchest.errors import ChainError, ConfigError, KeyFileError
 from fedchest.federation.results import read_results
-from fedchest.ledger.records import Event, Institution, Rules, VoidCause
-
-WALLET = "0xAbCdEf0000000000000000000000000000000001"
-INSTITUTIONS = [Institution(0, WALLET, 3, 10, 0, 0), Institution(1, "0x" + "22" * 20, 3, 10, 0, 0)]
+from fedchest.ledger.records import Rules, VoidCause
 
 
-def event(name: str, round: int | None = None, institution: int | None = None, **values: object) -> Event:
-    return Event(1, 0, 1_700_000_000, "0x00", WALLET, 21_000, name, round, institution, values)
-
-
-EVENTS = [
-    event("StudyCreated"),
-    event("UpdateSubmitted", 1, 0),
-    event("UpdateSubmitted", 1, 1),
-    event("UpdateSubmitted", 2, 0),
-    event("Attested", 2, 0),
-]
-
-
-def test_filters_narrow_together():
-    assert select(EVENTS) == EVENTS
-    assert select(EVENTS, round=1) == EVENTS[1:3]
-    assert select(EVENTS, institution=0) == [EVENTS[1], EVENTS[3], EVENTS[4]]
-    assert select(EVENTS, kind="updatesubmitted", institution=0, round=2) == [EVENTS[3]]
-
-
-def test_an_unknown_kind_lists_the_known_ones():
-    with pytest.raises(ConfigError, match="AggregateProposed, Attested"):
-        select(EVENTS, kind="Nothing")
-    assert len(KINDS) == 10
-
-
-def test_an_institution_is_named_by_number_or_wallet():
-    assert institution_number("1", INSTITUTIONS) == 1
-    assert institution_number(WALLET.lower(), INSTITUTIONS) == 0
-    with pytest.raises(ConfigError, match="institutions 0 to 1"):
-        institution_number("2", INSTITUTIONS)
-
-
-def test_an_event_as_json():
+def test_values_in_plain_form():
     rules = Rules(bytes(32), 60, 60, 0, 1, False)
-    written = event_json(
-        event("RoundVoided", 1, None, cause=VoidCause.EXPIRED, reason=4, ids=(1, b"\x01"), rules=rules)
-    )
+    values = {"cause": VoidCause.EXPIRED, "reason": 4, "ids": (1, b"\x01"), "rules": rules}
+    written = plain(values)
     assert json.loads(json.dumps(written)) == written
-    assert written["time"] == "2023-11-14T22:13:20Z"
-    assert written["values"] == {
+    assert written == {
         "cause": "EXPIRED",
         "reason": "HASH_MISMATCH",
         "ids": [1, "0x01"],
@@ -68,7 +30,26 @@ def test_an_event_as_json():
             "crash_only": False,
         },
     }
-    assert event_json(event("UpdateRefused", reason=200))["values"] == {"reason": 200}
+    assert plain({"reason": 200}) == {"reason": 200}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("2023-11-14T22:13:20Z", 1_700_000_000),
+        ("2023-11-14T22:13:20", 1_700_000_000),
+        ("2023-11-14 23:13:20+01:00", 1_700_000_000),
+        ("2023-11-14", 1_699_920_000),
+    ],
+)
+def test_a_time_is_utc_unless_it_says_otherwise(text, seconds):
+    assert block_time("--since", text) == seconds
+
+
+@pytest.mark.parametrize("text", ["yesterday", "", "2023-13-01", "1700000000.5", "2023-11-14T25:00"])
+def test_a_time_of_another_form_is_named_with_what_is_allowed(text):
+    with pytest.raises(ConfigError, match=f"--since {text}: allowed is .* ISO 8601"):
+        block_time("--since", text)
 
 
 def invoke(*arguments: object) -> Result:

@@ -12,7 +12,8 @@ from web3 import Web3
 from fedchest.errors import ChainError
 from fedchest.ledger.chain import LocalChain
 from fedchest.ledger.client import LedgerClient, deploy
-from fedchest.ledger.contract import LedgerRefusal
+from fedchest.ledger.contract import LedgerRefusal, artifact
+from fedchest.ledger.events import snake_case
 from fedchest.ledger.records import Phase, Rules, Submission, VoidCause
 from fedchest.ledger.rpc import command, connect
 from fedchest.ledger.transactions import Sender
@@ -61,6 +62,58 @@ def test_a_round_from_opening_to_credits(study: StudyOnChain) -> None:
         0,
         0,
     ]
+
+
+def test_events_hold_what_web3_decodes(study: StudyOnChain, chain: LocalChain) -> None:
+    study.finalized_round()
+    study.coordinator.abandon(study.coordinator.open_round(CONFIG), {0: 16})
+    w3 = connect(chain.rpc_url)
+    contract = w3.eth.contract(address=Web3.to_checksum_address(study.address), abi=artifact().abi)
+    decoded = {
+        (log["blockNumber"], log["logIndex"]): log["args"]
+        for entry in artifact().abi
+        if entry["type"] == "event"
+        for log in contract.events[entry["name"]]().get_logs(from_block=0)
+    }
+    events = study.coordinator.events()
+    assert len(events) == len(decoded) > 15
+    assert {type(event.values["agrees"]) for event in events if event.name == "Attested"} == {bool}
+    for event in events:
+        arguments = {snake_case(name): value for name, value in decoded[event.block, event.index].items()}
+        own = {"round": event.round, "institution": event.institution, **event.values}
+        assert {name: value for name, value in own.items() if value is not None} == {
+            name: Rules(*value.values())
+            if name == "rules"
+            else tuple(value)
+            if isinstance(value, list)
+            else value
+            for name, value in arguments.items()
+        }
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": "0x"},
+        {"data": "0x" + "ff" * 32},
+        {"data": "0x" + "00" * 64},
+        {"data": "0xzz"},
+        {"topics": ["0x" + "77" * 32]},
+        {"topics": []},
+    ],
+)
+def test_a_log_that_is_no_event_of_ours_is_one_sentence(
+    study: StudyOnChain, monkeypatch: pytest.MonkeyPatch, change: dict[str, Any]
+) -> None:
+    """As a node may make it up: here of the event Credited, whose data is one integer of 64 bits."""
+    study.finalized_round()
+
+    def forged(*arguments: Any) -> list[dict[str, Any]]:
+        return [{**log, **change} for log in command(*arguments) if int(log["data"][:66], 16) == 500_000]
+
+    monkeypatch.setattr("fedchest.ledger.events.command", forged)
+    with pytest.raises(ChainError, match="none of the ledger's events, in block"):
+        study.coordinator.events()
 
 
 def test_events_tell_the_round_in_order(study: StudyOnChain) -> None:
