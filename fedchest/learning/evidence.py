@@ -16,13 +16,10 @@ def deciding_scales(decision: Decision) -> Tensor:
 
 
 def evidence_maps(decision: Decision, shape: Sequence[int]) -> Tensor:
-    """What the cells of the scale that decided say, interpolated to `shape` = (H, W) pixels: float32[N,L,H,W].
+    """What each place adds to the logits, all scales together, at `shape` = (H, W) pixels: float32[N,L,H,W].
 
-    In logits: evidence added everywhere at that scale raises the label's logit by as much (Pinheiro and Collobert
-    2015, whose pooling the logits are made by).
+    A cell's part lies evenly on the pixels that it spans. A map's mean is its label's logit, but for what
+    `heads.LocalHead.contributions` says of log-mean-exp.
     """
-    maps = torch.stack(
-        [functional.interpolate(cells, tuple(shape), mode="bilinear") for cells in decision.cells], dim=1
-    )
-    chosen = deciding_scales(decision)[:, None, :, None, None].expand(-1, 1, -1, *maps.shape[3:])
-    return maps.gather(1, chosen).squeeze(1)
+    spread = [functional.interpolate(cells, tuple(shape), mode="nearest") for cells in decision.cells]
+    return torch.stack(spread).sum(0)

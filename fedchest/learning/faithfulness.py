@@ -110,4 +110,5 @@ def _near(mask: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
 
 
 def _hit_rate(maps: Iterable[npt.NDArray[Any]], places: Sequence[npt.NDArray[np.bool_]]) -> float:
-    return fmean(bool(place.flat[one.argmax()]) for one, place in zip(maps, places, strict=True))
+    """Where pixels share the peak, as those of one cell do, it hits by the share of them that does."""
+    return fmean(float(place[one == one.max()].mean()) for one, place in zip(maps, places, strict=True))

@@ -188,8 +188,8 @@ def _pairs_are_cheaper(
     shifts = 0 if shape.is_matrix else prod(shape.kernel) * positions**2
     by_pairs = owners.most * (_DOUBLE * products + _MOVED * shifts) + gradient
     by_row = gradient + _MOVED * size
-    is_kept = size * owners.patients <= _LARGEST_KEPT
-    return by_pairs < by_row + (0 if is_kept else gradient)
+    is_made_twice = size * owners.patients > _LARGEST_KEPT
+    return by_pairs < (2 if is_made_twice else 1) * by_row
 
 
 def _pairs(values: Tensor, owners: Owners) -> Tensor:

@@ -56,8 +56,9 @@ class Output(NamedTuple):
 class Decision(NamedTuple):
     """Why the model says what it says: `Output.logits` are the sum of `by_scale` over the S scales.
 
-    `cells[s]` is float32[N,L,h,w], what each cell at scale s says; `by_scale` float32[N,S,L], what its pooling adds
-    to the logit. Both are in the order of `ChestModel.strides`, finest first.
+    `cells[s]` is float32[N,L,h,w], what each cell at scale s adds to the logit, times the number of cells there
+    (`heads.LocalHead.contributions`); `by_scale` float32[N,S,L], what the scale adds. Both are in the order of
+    `ChestModel.strides`, finest first.
     """
 
     cells: list[Tensor]
@@ -171,8 +172,8 @@ class Network(ChestModel):
     def decide(self, images: Tensor) -> Decision:
         """The evidence for "positive"."""
         cells, by_scale = self._evidence(self._maps(images)[0])
-        labels = len(self.config.label_names)
-        return Decision([scale[:, :labels] for scale in cells], by_scale[:, :, :labels])
+        added, labels = self.head.contributions(cells), len(self.config.label_names)
+        return Decision([scale[:, :labels] for scale in added], by_scale[:, :, :labels])
 
     def _maps(self, images: Tensor) -> tuple[list[Tensor], Tensor]:
         """The maps that the head reads, and the last of the stream that the image is to be made from again."""

@@ -35,8 +35,15 @@ class Evidence(NamedTuple):
     by_scale: Tensor
 
 
-Pooling = Callable[[list[Tensor]], Tensor]
-"""From what the cells say, S times float32[N,O,h,w], to what the scales add: float32[N,S,O]."""
+class Pooling(NamedTuple):
+    """How what the cells say, S times float32[N,O,h,w], becomes what the scales add.
+
+    `by_scale` gives the latter, float32[N,S,O]; `attention` how much of each cell's evidence gets into the output: the
+    output's derivative by the cell, S times float32[N,O,h,w].
+    """
+
+    by_scale: Callable[[list[Tensor]], Tensor]
+    attention: Callable[[list[Tensor]], list[Tensor]]
 
 
 class LocalHead(nn.Module):
@@ -53,7 +60,16 @@ class LocalHead(nn.Module):
     def forward(self, maps: list[Tensor]) -> Evidence:
         """Maps float32[N,channels,h,w] of as many scales as there are channels, finest first."""
         cells = [scale(features) for scale, features in zip(self.scales, maps, strict=True)]
-        return Evidence(cells, self.pooling(cells))
+        return Evidence(cells, self.pooling.by_scale(cells))
+
+    def contributions(self, cells: list[Tensor]) -> list[Tensor]:
+        """What each cell adds to the output, times the number of its scale's cells: evidence times attention.
+
+        Their means over the cells add up to the output, and with log-mean-exp to as much more as the attention's
+        divergence from an even one comes to (`jointly`).
+        """
+        attention = self.pooling.attention(cells)
+        return [says * paid * says[0, 0].numel() for says, paid in zip(cells, attention, strict=True)]
 
 
 class AttentionHead(nn.Module):
@@ -84,6 +100,10 @@ class AttentionHead(nn.Module):
         ]
         return Evidence(cells, torch.stack([values.sum(1) for values in by_scale], dim=1))
 
+    def contributions(self, cells: list[Tensor]) -> list[Tensor]:
+        """As `LocalHead.contributions`: these cells are so already."""
+        return cells
+
 
 def scale_by_scale(cells: list[Tensor]) -> Tensor:
     """Each scale adds the log-mean-exp of its cells (Pinheiro and Collobert 2015, section 3.2)."""
@@ -100,8 +120,7 @@ def jointly(cells: list[Tensor]) -> Tensor:
     by_scale = scale_by_scale(cells)
     logit = _log_mean_exp(by_scale.transpose(1, 2))
     # The shares add up to one, so the logit's gradient does not pass through them.
-    shares = (by_scale * POOLING_SHARPNESS).softmax(1).detach()
-    return shares * logit.unsqueeze(1)
+    return _shares(by_scale).detach() * logit.unsqueeze(1)
 
 
 def mean(cells: list[Tensor]) -> Tensor:
@@ -109,11 +128,29 @@ def mean(cells: list[Tensor]) -> Tensor:
     return torch.stack([scale.mean((2, 3)) for scale in cells], dim=1)
 
 
-HEADS: Mapping[Head, Callable[[Sequence[int], int], nn.Module]] = {
-    Head.EVIDENCE: lambda channels, outputs: LocalHead(channels, outputs, scale_by_scale),
-    Head.EVIDENCE_JOINT: lambda channels, outputs: LocalHead(channels, outputs, jointly),
-    Head.EVIDENCE_LAST: lambda channels, outputs: LocalHead(channels, outputs, scale_by_scale),
-    Head.AVERAGE: lambda channels, outputs: LocalHead(channels, outputs, mean),
+def _attention_by_scale(cells: list[Tensor]) -> list[Tensor]:
+    return [(scale * POOLING_SHARPNESS).flatten(2).softmax(-1).view_as(scale) for scale in cells]
+
+
+def _joint_attention(cells: list[Tensor]) -> list[Tensor]:
+    shares = _shares(scale_by_scale(cells)).unbind(1)
+    within = _attention_by_scale(cells)
+    return [paid * share[:, :, None, None] for paid, share in zip(within, shares, strict=True)]
+
+
+def _even_attention(cells: list[Tensor]) -> list[Tensor]:
+    return [torch.full_like(scale, 1 / scale[0, 0].numel()) for scale in cells]
+
+
+SCALE_BY_SCALE = Pooling(scale_by_scale, _attention_by_scale)
+JOINTLY = Pooling(jointly, _joint_attention)
+MEAN = Pooling(mean, _even_attention)
+
+HEADS: Mapping[Head, Callable[[Sequence[int], int], LocalHead | AttentionHead]] = {
+    Head.EVIDENCE: lambda channels, outputs: LocalHead(channels, outputs, SCALE_BY_SCALE),
+    Head.EVIDENCE_JOINT: lambda channels, outputs: LocalHead(channels, outputs, JOINTLY),
+    Head.EVIDENCE_LAST: lambda channels, outputs: LocalHead(channels, outputs, SCALE_BY_SCALE),
+    Head.AVERAGE: lambda channels, outputs: LocalHead(channels, outputs, MEAN),
     Head.ATTENTION: AttentionHead,
 }
 """From the channels of the maps that the head reads, and the number of outputs, to a module that makes `Evidence`."""
@@ -125,6 +162,10 @@ to its weights, and no gradient."""
 
 def _pointwise(width: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(group_norm(width), nn.ReLU(), nn.Conv2d(width, outputs, kernel_size=1))
+
+
+def _shares(by_scale: Tensor) -> Tensor:
+    return (by_scale * POOLING_SHARPNESS).softmax(1)
 
 
 def _log_mean_exp(values: Tensor) -> Tensor:

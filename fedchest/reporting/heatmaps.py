@@ -36,7 +36,7 @@ class Explanation(StrEnum):
     """What a heatmap shows, in logits: red speaks for the finding, blue against."""
 
     OCCLUSION = "occlusion"  # what goes when the place is covered
-    EVIDENCE = "evidence"  # what the head's cells say at the scale that decided
+    EVIDENCE = "evidence"  # what each cell of the head's maps adds
 
 
 def explain(

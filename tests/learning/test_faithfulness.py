@@ -73,6 +73,11 @@ def test_a_model_that_sees_nothing_does_not_follow() -> None:
     assert figures.pointing < 0.3
 
 
+def test_a_map_without_a_peak_points_no_better_than_chance() -> None:
+    figures = measured(torch.zeros_like)
+    assert figures.pointing == pytest.approx(figures.chance)
+
+
 def test_the_drop_is_in_logits() -> None:
     assert measured(lambda grey: grey, gain=3.0).drop == pytest.approx(
         3 * measured(lambda grey: grey).drop, rel=1e-5
@@ -136,21 +141,24 @@ def test_the_mean_is_over_labels_and_undefined_without_a_case() -> None:
 
 
 @pytest.mark.parametrize("scale", range(3))
-def test_evidence_is_what_the_scale_that_decided_says(model: ChestModel, scale: int) -> None:
+def test_evidence_added_to_every_cell_is_added_to_the_map(model: ChestModel, scale: int) -> None:
     images = torch.randn(3, 1, 32, 32)
     with torch.no_grad():
-        first = evidence_maps(model.decide(images), (32, 32))
-        model.head.scales[scale][-1].bias[1] += 50.0
-        decision = model.decide(images)
-        before = evidence_maps(decision, (32, 32))
+        before = evidence_maps(model.decide(images), (32, 32))
         model.head.scales[scale][-1].bias[1] += 2.0
         after = evidence_maps(model.decide(images), (32, 32))
     assert before.shape == (3, 2, 32, 32)
-    assert deciding_scales(decision)[:, 1].tolist() == [scale] * 3
-    own = torch.nn.functional.interpolate(decision.cells[scale], (32, 32), mode="bilinear")
-    torch.testing.assert_close(before[:, 1], own[:, 1])
-    torch.testing.assert_close(after[:, 1] - before[:, 1], torch.full((3, 32, 32), 2.0), atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(after[:, 0], first[:, 0])
+    risen = (after - before).mean((2, 3))
+    torch.testing.assert_close(risen[:, 1], torch.full((3,), 2.0), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(after[:, 0], before[:, 0])
+
+
+def test_a_cells_part_lies_on_the_pixels_that_it_spans() -> None:
+    fine, coarse = torch.randn(1, 1, 4, 4), torch.randn(1, 1, 2, 2)
+    (found,) = evidence_maps(Decision([fine, coarse], torch.zeros(1, 2, 1)), (8, 8))
+    expected = fine[0, 0].repeat_interleave(2, 0).repeat_interleave(2, 1)
+    expected = expected + coarse[0, 0].repeat_interleave(4, 0).repeat_interleave(4, 1)
+    torch.testing.assert_close(found[0], expected)
 
 
 def test_the_scale_that_decided_went_the_way_of_the_logit() -> None:

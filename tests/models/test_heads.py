@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fedchest.models.heads import HEADS, POOLING_SHARPNESS, AttentionHead, Evidence, Head, jointly
+from fedchest.models.heads import HEADS, POOLING_SHARPNESS, AttentionHead, Evidence, Head, LocalHead, jointly
 
 CHANNELS, OUTPUTS = (16, 24, 8), 3
 
@@ -50,6 +50,43 @@ def test_evidence_is_the_sum_of_each_scales_log_mean_exp() -> None:
     for scale, cells in enumerate(found.cells):
         expected = sharpened(cells).mean((2, 3)).log() / POOLING_SHARPNESS
         torch.testing.assert_close(found.by_scale[:, scale], expected.float())
+
+
+@pytest.mark.parametrize("head", list(Head))
+def test_what_the_cells_add_is_their_evidence_times_the_outputs_derivative(head: Head) -> None:
+    module = built(head)
+    cells = [
+        torch.randn(2, OUTPUTS, size, size, dtype=torch.float64, requires_grad=True) for size in (8, 4, 2)
+    ]
+    added = module.contributions(cells)
+    if isinstance(module, AttentionHead):
+        assert added is cells, "which have the attention in them"
+        return
+    attention = torch.autograd.grad(module.pooling.by_scale(cells).sum(), cells)
+    for found, paid, evidence in zip(added, attention, cells, strict=True):
+        torch.testing.assert_close(found, paid * evidence * evidence[0, 0].numel())
+
+
+@pytest.mark.parametrize("head", list(Head))
+def test_what_the_cells_add_comes_to_the_output(head: Head) -> None:
+    """And with log-mean-exp to the divergence of the attention from an even one more."""
+    module = built(head)
+    evidence: Evidence = module(some_maps())
+    output = evidence.by_scale.sum(1)
+    added = sum(cells.mean((2, 3)) for cells in module.contributions(evidence.cells))
+    assert isinstance(added, torch.Tensor)
+    if head in (Head.AVERAGE, Head.ATTENTION):
+        torch.testing.assert_close(added, output)
+        return
+    assert isinstance(module, LocalHead)
+    attention = [paid.flatten(2) for paid in module.pooling.attention(evidence.cells)]
+    even = [torch.full_like(paid, 1 / paid.shape[2]) for paid in attention]
+    if head is Head.EVIDENCE_JOINT:
+        attention, even = [torch.cat(attention, 2)], [torch.cat(even, 2) / len(CHANNELS)]
+    divergence = sum(
+        (paid * (paid / other).log()).sum(2) for paid, other in zip(attention, even, strict=True)
+    )
+    torch.testing.assert_close(added - divergence / POOLING_SHARPNESS, output)
 
 
 def test_joint_evidence_is_attended_by_its_own_softmax() -> None:
