@@ -39,3 +39,7 @@ class TrainingError(FedChestError):
 
 class EngineError(FedChestError):
     """A process that carries the federation (SuperLink, SuperNode, simulation) failed to start, join or finish."""
+
+
+class ProofError(FedChestError):
+    """An inclusion proof does not hold: it does not lead from the pinned block to what it claims."""
