@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import rlp
+import rlp  # type: ignore[import-untyped]
 from eth_utils.crypto import keccak
-from rlp.exceptions import RLPException
-from trie import HexaryTrie
+from rlp.exceptions import RLPException  # type: ignore[import-untyped]
 from trie.exceptions import InvalidNibbles, InvalidNode, MissingTrieNode, ValidationError
+from trie.hexary import HexaryTrie
 
 from fedchest.errors import ProofError
 from fedchest.ledger.artifact import artifact
@@ -19,8 +19,17 @@ _WORD = 32
 _SMALL = 8
 _ACCOUNT_FIELDS = 4
 # What the trie's reader raises for nodes that are none: only a header made for the purpose leads to such.
-_MALFORMED = (InvalidNibbles, InvalidNode, ValidationError, RLPException)
-_MALFORMED += (ValueError, TypeError, LookupError, AssertionError, RecursionError)
+_MALFORMED = (
+    InvalidNibbles,
+    InvalidNode,
+    ValidationError,
+    RLPException,
+    ValueError,
+    TypeError,
+    LookupError,
+    AssertionError,
+    RecursionError,
+)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,6 @@ _COORDINATOR, _RULES, _INSTITUTIONS, _ROUNDS, _ACCEPTED, _COMMITMENTS = 0, 4, 6,
 _WORD = 32
 _ADDRESS_BITS, _ID_BITS = 160, 16
 _ROUND_BITS = (8, 16, 16, 16, 16, 64, 64)
-_ROUND_HASHES = 4
 _IDS_PER_WORD = 256 // _ID_BITS
 
 
@@ -39,9 +38,23 @@ class LedgerStorage:
     def round(self, number: int) -> RoundState:
         """The round of that number; phase NONE if it never opened."""
         slot = _entry(_ROUNDS, number)
-        phase, *counts = _unpacked(self._word(slot), *_ROUND_BITS)
-        hashes = (self._hash(slot + 1 + place) for place in range(_ROUND_HASHES))
-        return RoundState(number, Phase(phase), *counts, *hashes)
+        phase, members, quorum, agreeing, disagreeing, deadline, opened_block = _unpacked(
+            self._word(slot), *_ROUND_BITS
+        )
+        return RoundState(
+            number,
+            Phase(phase),
+            members,
+            quorum,
+            agreeing,
+            disagreeing,
+            deadline,
+            opened_block,
+            base_model=self._hash(slot + 1),
+            config=self._hash(slot + 2),
+            new_model=self._hash(slot + 3),
+            record=self._hash(slot + 4),
+        )
 
     def institution(self, id: int) -> Institution:
         """The institution of that number; one that was never registered has weight class 0."""
