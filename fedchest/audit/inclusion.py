@@ -31,7 +31,7 @@ _SUBMITTED = {
 _NEW_MODEL = {
     Phase.PROPOSED: "the model proposed in round {}, not finalized so far",
     Phase.FINALIZED: "the model that round {} finalized",
-    Phase.VOID: "the model proposed in round {}, which came to nothing: it did not finalize it",
+    Phase.VOID: "the model proposed in round {}, which came to nothing",
 }
 
 
@@ -158,7 +158,8 @@ def _subject(digest: bytes, round: RoundState, update: ProvenUpdate | None) -> s
         return _NEW_MODEL[round.phase].format(round.number)
     elif digest == round.base_model:
         return f"the model that round {round.number} started from"
-    raise ProofError(f"{hexadecimal(digest)} is none of the hashes that the proof leads to.")
+    what = "the update that the proof opens" if update is not None else f"round {round.number}'s models"
+    raise ProofError(f"{hexadecimal(digest)} is no hash of {what}.")
 
 
 def _proposed(round: RoundState) -> bool:

@@ -57,7 +57,7 @@ def prove(
 
 
 def _place(ledger: LedgerClient, digest: bytes, round: int | None, institution: int | None) -> _Place:
-    rounds = range(1, ledger.current_round() + 1) if round is None else (round,)
+    rounds = [number for number in range(1, ledger.current_round() + 1) if round in (None, number)]
     places = [*_updates(ledger, digest, rounds)]
     if institution is not None:
         places = [place for place in places if place.institution == institution]

@@ -30,9 +30,9 @@ _LOOK_ALIKES = (
 
 def _hexadecimal(digits: int) -> Callable[[click.Context, click.Parameter, str | None], bytes | None]:
     def parse(_context: click.Context, _parameter: click.Parameter, text: str | None) -> bytes | None:
-        if text is not None and re.fullmatch(f"0x[0-9a-fA-F]{{{digits}}}", text) is None:
-            raise ConfigError(f"{text}: allowed is 0x and {digits} hexadecimal digits.")
-        return None if text is None else bytes.fromhex(text[2:])
+        if text is not None and re.fullmatch(f"(0x)?[0-9a-fA-F]{{{digits}}}", text) is None:
+            raise ConfigError(f"{text}: allowed are {digits} hexadecimal digits.")
+        return None if text is None else bytes.fromhex(text.removeprefix("0x"))
 
     return parse
 
@@ -49,7 +49,10 @@ _hash, _address = _hexadecimal(64), _hexadecimal(40)
     "--institution", type=int, metavar="N", help="of several updates with this hash, whose to prove"
 )
 @click.option(
-    "--block", type=int, metavar="N", help="prove to who knows this block's hash; default: the last"
+    "--block",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="prove to who knows this block's hash; default: the last",
 )
 @RpcOption
 def prove(

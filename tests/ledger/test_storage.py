@@ -1,29 +1,53 @@
-"""The storage layout against the contract's own views, on a chain that holds every outcome of a round."""
+"""The storage layout against the contract's own views, on a real chain."""
 
 import pytest
-from studies import StudyOnChain
+from studies import CONFIG, StudyOnChain
 
 from fedchest.ledger.storage import LedgerStorage
 
-pytestmark = pytest.mark.e2e
 
-
-def storage(study: StudyOnChain) -> LedgerStorage:
-    return LedgerStorage(study.coordinator.snapshot().word)
-
-
-def test_the_layout_gives_what_the_views_give(study):
-    study.finalized_round()
-    study.proposed_round()
+def compare(study: StudyOnChain) -> None:
+    """Every word of it, and what was never written, is as the views tell."""
     ledger = study.coordinator
-    found = storage(study)
-    assert found.coordinator() == ledger.coordinator()
-    assert found.study() == ledger.rules().study
-    for institution in ledger.institutions():
-        assert found.institution(institution.id) == institution
-    for number in range(4):
-        assert found.round(number) == ledger.round(number)
-        assert found.accepted(number) == ledger.accepted(number)
-        for id in range(5):
-            submission = ledger.submission(number, id)
-            assert found.commitment(number, id) == (submission.commitment if submission else bytes(32))
+    storage = LedgerStorage(ledger.snapshot().word)
+    assert storage.coordinator() == ledger.coordinator()
+    assert storage.study() == ledger.rules().study
+    institutions = ledger.institutions()
+    for institution in institutions:
+        assert storage.institution(institution.id) == institution
+    assert storage.institution(len(institutions)).weight_class == 0
+    for round in range(ledger.current_round() + 2):
+        assert storage.round(round) == ledger.round(round)
+        assert storage.accepted(round) == ledger.accepted(round)
+        submissions = ledger.submissions(round)
+        for id in range(len(institutions)):
+            committed = submissions[id].commitment if id in submissions else bytes(32)
+            assert storage.commitment(round, id) == committed
+
+
+@pytest.mark.e2e
+def test_the_layout_is_the_contracts(study):
+    study.finalized_round()
+    compare(study)
+    study.proposed_round()
+    compare(study)
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("accepted", [15, 16, 17])
+def test_lists_longer_than_a_word(chain, tmp_path, accepted):
+    study = StudyOnChain(chain.rpc_url, tmp_path, size=18)
+    round = study.coordinator.open_round(CONFIG)
+    for institution in range(1, accepted + 1):
+        study.submit(institution, round)
+    study.propose(round, accepted=range(1, accepted + 1))
+    compare(study)
+
+
+def test_words_that_the_contract_cannot_have_written_are_refused():
+    """Above all a list so long that reading it would not end."""
+    storage = LedgerStorage(lambda _slot: (1 << 256) - 1)
+    with pytest.raises(ValueError, match="accepted updates"):
+        storage.accepted(1)
+    with pytest.raises(ValueError, match="not a valid Phase"):
+        storage.round(1)
