@@ -104,7 +104,7 @@ def examine(claim: Claim, header: Header, storage: LedgerStorage) -> Statement:
     """What the contract's storage in the header's block says of the claim. Raises ProofError when it denies it."""
     try:
         return _statement(claim, header, storage)
-    except ValueError:
+    except (ValueError, LookupError):  # a phase or combination that the contract does not know
         raise ProofError("The proof leads to words that the ledger can't have written.") from None
 
 

@@ -1,6 +1,8 @@
 """Inclusion proofs: what they say is what the chain says, and nothing else can be made of them."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import permutations
@@ -493,3 +495,9 @@ def test_a_chain_kept_by_ganache_is_proven_too(tmp_path: Path) -> None:
         for block, phase in ((height, Phase.FINALIZED), (height - 1, Phase.PROPOSED)):
             (pinned,) = study.coordinator.block_hashes([block])
             assert check(prove(study.coordinator, NEW_MODEL, block=block), pinned).round.phase is phase
+
+
+def test_checking_imports_nothing_that_reaches_a_network() -> None:
+    program = "import sys, fedchest.audit.inclusion; print({'web3', 'requests'} & set(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout.strip() == "set()"
