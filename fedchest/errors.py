@@ -42,4 +42,4 @@ class EngineError(FedChestError):
 
 
 class ProofError(FedChestError):
-    """An inclusion proof does not hold: it does not lead from the pinned block to what it claims."""
+    """An inclusion proof does not hold: from the pinned block it does not lead to what it claims."""

@@ -145,21 +145,26 @@ def _opened(contract: str, opening: Opening, round: RoundState, storage: LedgerS
 
 
 def _subject(digest: bytes, round: RoundState, update: ProvenUpdate | None) -> str:
-    """What the hash is. An update's come first: a proof that opens one is about it."""
-    if update is not None:
-        for name in ("commitment", "sealed_hash", "plaintext_hash", "manifest_hash"):
-            if getattr(update.submission, name) == digest:
-                fate = (_ACCEPTED if update.accepted else _SUBMITTED)[round.phase]
-                return (
-                    f"the {name.replace('_', ' ')} of institution {update.institution}'s update in round "
-                    f"{round.number}: {fate}"
-                )
-    elif digest == round.new_model and _proposed(round):
+    subject = _model(digest, round) if update is None else _update(digest, round, update)
+    if subject is None:
+        what = f"round {round.number}'s models" if update is None else "the update that the proof opens"
+        raise ProofError(f"{hexadecimal(digest)} is no hash of {what}.")
+    return subject
+
+
+def _update(digest: bytes, round: RoundState, update: ProvenUpdate) -> str | None:
+    for name in ("commitment", "sealed_hash", "plaintext_hash", "manifest_hash"):
+        if getattr(update.submission, name) == digest:
+            owner = f"institution {update.institution}'s update in round {round.number}"
+            fate = (_ACCEPTED if update.accepted else _SUBMITTED)[round.phase]
+            return f"the {name.replace('_', ' ')} of {owner}: {fate}"
+    return None
+
+
+def _model(digest: bytes, round: RoundState) -> str | None:
+    if digest == round.new_model and _proposed(round):
         return _NEW_MODEL[round.phase].format(round.number)
-    elif digest == round.base_model:
-        return f"the model that round {round.number} started from"
-    what = "the update that the proof opens" if update is not None else f"round {round.number}'s models"
-    raise ProofError(f"{hexadecimal(digest)} is no hash of {what}.")
+    return f"the model that round {round.number} started from" if digest == round.base_model else None
 
 
 def _proposed(round: RoundState) -> bool:

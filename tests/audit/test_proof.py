@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from studies import CONFIG, INITIAL_MODEL, NEW_MODEL, StudyOnChain
 
-from fedchest.audit.inclusion import Statement, check
+from fedchest.audit.inclusion import Statement, check, examine
 from fedchest.audit.proof import LARGEST_FILE, InclusionProof, read_proof, write_proof
 from fedchest.audit.prove import prove
 from fedchest.cli.audit import audit
@@ -29,6 +29,7 @@ from fedchest.ledger import snapshot
 from fedchest.ledger.chain import LocalChain
 from fedchest.ledger.records import Phase
 from fedchest.ledger.rpc import command, connect
+from fedchest.ledger.storage import LedgerStorage
 
 pytestmark = pytest.mark.e2e
 
@@ -298,6 +299,13 @@ def test_a_node_that_gives_a_wrong_header_is_named(
 def test_bytes_that_are_no_header_are_refused_even_when_pinned(cases: list[Case], header: bytes) -> None:
     with pytest.raises(ProofError, match="block header in the proof is not one"):
         check(cases[0].proof.model_copy(update={"header": header}), keccak(header))
+
+
+@pytest.mark.parametrize("word", [1, 9], ids=["a model before its proposal", "an unknown phase"])
+def test_words_that_the_contract_never_writes_are_refused(cases: list[Case], word: int) -> None:
+    claim = cases[3].proof.claim.model_copy(update={"hash": word.to_bytes(32)})
+    with pytest.raises(ProofError, match="can't have written"):
+        examine(claim, cases[3].statement.header, LedgerStorage(lambda _slot: word))
 
 
 _RLP = st.recursive(
