@@ -22,7 +22,9 @@ from fedchest.ledger.state import Header
 from fedchest.reporting.trail import facts_table
 
 _PATH = click.Path(path_type=Path)
-_LOOK_ALIKES = "Anyone can create such a contract under this study's hash: compare its address, or give --contract."
+_LOOK_ALIKES = (
+    "Anyone can create such a contract under this study's hash: compare its address, or give --contract."
+)
 
 
 def _hexadecimal(digits: int) -> Callable[[click.Context, click.Parameter, str | None], bytes | None]:
