@@ -39,3 +39,7 @@ class TrainingError(FedChestError):
 
 class EngineError(FedChestError):
     """A process that carries the federation (SuperLink, SuperNode, simulation) failed to start, join or finish."""
+
+
+class ProofError(FedChestError):
+    """An inclusion proof does not hold: from the pinned block it does not lead to what it claims."""

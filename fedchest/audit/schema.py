@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from fedchest.ledger.contract import artifact
+from fedchest.ledger.artifact import artifact
 from fedchest.ledger.events import snake_case
 
 APPLICATION_ID = int.from_bytes(b"FCix", "big")

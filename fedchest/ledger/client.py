@@ -10,11 +10,13 @@ from web3.exceptions import ContractCustomError, ContractLogicError
 from web3.types import TxParams, TxReceipt
 
 from fedchest.errors import ChainError
-from fedchest.ledger.contract import artifact, deployed, refusal
+from fedchest.ledger.artifact import artifact
+from fedchest.ledger.contract import deployed, refusal
 from fedchest.ledger.events import EventReader
 from fedchest.ledger.journal import Journal
 from fedchest.ledger.records import Event, Institution, Phase, Receipt, RoundState, Rules, Submission
 from fedchest.ledger.rpc import LOCAL_CHAIN_ID, commands, connect, fetch
+from fedchest.ledger.snapshot import Snapshot
 from fedchest.ledger.transactions import Sender
 from fedchest.ledger.wallet import Wallet
 
@@ -222,6 +224,10 @@ class LedgerClient:
         Raises ChainMoved when the chain is rewritten meanwhile.
         """
         return self._reader.events(from_block, to_block)
+
+    def snapshot(self, block: int | None = None) -> Snapshot:
+        """The contract's storage in a block (default: the last), to be proven to others. Raises as `Snapshot`."""
+        return Snapshot(self._w3, self.address, block)
 
     def _submissions(self, round: int, *institution: int) -> dict[int, Submission]:
         found = self._reader.values("UpdateSubmitted", self.round(round).opened_block, round, *institution)

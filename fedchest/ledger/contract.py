@@ -1,10 +1,7 @@
-"""The shipped contract: its artifact, the comparison with what is deployed, and its errors as exceptions."""
+"""The shipped contract on a chain: the comparison with what is deployed, and its errors as exceptions."""
 
-import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from eth_abi.abi import decode
@@ -13,24 +10,7 @@ from web3 import Web3
 from web3.contract import Contract
 
 from fedchest.errors import ChainError
-
-
-@dataclass(frozen=True)
-class Artifact:
-    """The compiled contract: ABI, creation code and deployed code."""
-
-    abi: list[dict[str, Any]]
-    bytecode: bytes
-    deployed_bytecode: bytes
-
-
-@cache
-def artifact() -> Artifact:
-    """The artifact in the package; test_the_shipped_artifact_is_what_the_sources_give holds it to them."""
-    content = json.loads(files("fedchest.ledger").joinpath("FedChestLedger.json").read_text())
-    return Artifact(
-        content["abi"], bytes.fromhex(content["bytecode"][2:]), bytes.fromhex(content["deployedBytecode"][2:])
-    )
+from fedchest.ledger.artifact import artifact
 
 
 class LedgerRefusal(ChainError):

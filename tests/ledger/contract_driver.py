@@ -17,7 +17,8 @@ from hexbytes import HexBytes
 from ledger_model import Block, Emitted
 from pyrevm import EVM, BlockEnv
 
-from fedchest.ledger.contract import artifact, refusal
+from fedchest.ledger.artifact import artifact
+from fedchest.ledger.contract import refusal
 from fedchest.ledger.events import snake_case
 from fedchest.ledger.records import Rules, VoidCause
 

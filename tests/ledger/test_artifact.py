@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 import fedchest
-from fedchest.ledger.contract import LedgerRefusal, artifact, refusal
+from fedchest.ledger.artifact import artifact
+from fedchest.ledger.contract import LedgerRefusal, refusal
 from fedchest.ledger.records import REQUIRED_CHECKS, Check, Phase, VoidCause
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,9 +10,10 @@ from studies import BUDGET, CONFIG, HASHES, INITIAL_MODEL, NEW_MODEL, RECORD, RU
 from web3 import Web3
 
 from fedchest.errors import ChainError
+from fedchest.ledger.artifact import artifact
 from fedchest.ledger.chain import LocalChain
 from fedchest.ledger.client import LedgerClient, deploy
-from fedchest.ledger.contract import LedgerRefusal, artifact
+from fedchest.ledger.contract import LedgerRefusal
 from fedchest.ledger.events import snake_case
 from fedchest.ledger.records import Phase, Rules, Submission, VoidCause
 from fedchest.ledger.rpc import command, connect

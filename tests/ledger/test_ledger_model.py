@@ -7,7 +7,8 @@ from typing import Any
 from contract_driver import CHAIN_ID, ContractDriver
 from ledger_model import NO_HASH, NO_ONE, ROUND_CREDITS, Emitted, LedgerModel, ModelRefusal
 
-from fedchest.ledger.contract import LedgerRefusal, artifact
+from fedchest.ledger.artifact import artifact
+from fedchest.ledger.contract import LedgerRefusal
 from fedchest.ledger.records import REQUIRED_CHECKS, Phase, Rules
 
 SEQUENCES = 60
