@@ -71,6 +71,13 @@ def _filters(*names: str) -> Callable[[Command], Command]:
     return add
 
 
+def _found(
+    run: Path, rpc: str | None, question: Callable[[IndexReader, Selection], list[Row]], given: dict[str, Any]
+) -> list[Row]:
+    with open_trail(run, rpc) as trail:
+        return question(trail, _selection(trail, **given))
+
+
 def _selection(trail: IndexReader, *, institution: str | None = None, **given: Any) -> Selection:
     number = None if institution is None else trail.institution_number(institution)
     return Selection(institution=number, **given)
@@ -99,8 +106,7 @@ def log(run: Path, as_json: bool, rpc: str | None, **given: Any) -> None:
 @RpcOption
 def rounds(run: Path, picture: Path | None, as_json: bool, rpc: str | None, **given: Any) -> None:
     """The timeline: each round's phase, times, members, updates and votes."""
-    with open_trail(run, rpc) as trail:
-        found = trail.rounds(_selection(trail, **given))
+    found = _found(run, rpc, IndexReader.rounds, given)
     _print(found, "Rounds", ROUND_COLUMNS, as_json)
     if picture is not None:
         draw_timeline(picture, found)
@@ -114,8 +120,7 @@ def rounds(run: Path, picture: Path | None, as_json: bool, rpc: str | None, **gi
 @RpcOption
 def budget(run: Path, picture: Path | None, as_json: bool, rpc: str | None, **given: Any) -> None:
     """Each institution's epsilon, as its last selected update states it, against its budget."""
-    with open_trail(run, rpc) as trail:
-        found = trail.budget(_selection(trail, **given))
+    found = _found(run, rpc, IndexReader.budget, given)
     _print(found, "Epsilon against the budget", BUDGET_COLUMNS, as_json)
     if picture is not None:
         draw_budget(picture, found)
@@ -128,8 +133,7 @@ def budget(run: Path, picture: Path | None, as_json: bool, rpc: str | None, **gi
 @RpcOption
 def rewards(run: Path, as_json: bool, rpc: str | None, **given: Any) -> None:
     """Each institution's credits from the selected rounds."""
-    with open_trail(run, rpc) as trail:
-        found = trail.rewards(_selection(trail, **given))
+    found = _found(run, rpc, IndexReader.rewards, given)
     _print(found, "Credits", REWARD_COLUMNS, as_json)
 
 

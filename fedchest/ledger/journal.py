@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
-import rlp  # type: ignore[import-untyped]
+import rlp
 from web3 import Web3
 from web3.exceptions import BlockNotFound
 from web3.types import TxData

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import rlp  # type: ignore[import-untyped]
+import rlp
 from eth_utils.crypto import keccak
 from web3 import Web3
 

@@ -30,16 +30,16 @@ class LocalXception(nn.Module):
         super().__init__()
         self.network = _small_xception(_NANO, inputs=1 + _PLACE)
         self.feature_info = self.network.feature_info
-        for layer in self.network.blocks.modules():  # type: ignore[union-attr]
+        for layer in self.network.blocks.modules():
             if isinstance(layer, PreSeparableConv2d) and layer.conv_dw.stride == (1, 1):
                 layer.conv_dw = nn.Identity()
 
     def forward_intermediates(self, images: Tensor, **options: Any) -> Any:
         """As timm's, of images float32[N,1,H,W]."""
-        return self.network.forward_intermediates(_with_place(images), **options)  # type: ignore[operator]
+        return self.network.forward_intermediates(_with_place(images), **options)
 
 
-def _small_xception(widths: _Widths, inputs: int = 1) -> nn.Module:
+def _small_xception(widths: _Widths, inputs: int = 1) -> XceptionAligned:
     """Scales at strides 4, 8 and 16; `widths` are the three convolutions' of each block."""
     stem = widths[0][0]
     entering = [stem, *(block[-1] for block in widths)]
@@ -47,7 +47,7 @@ def _small_xception(widths: _Widths, inputs: int = 1) -> nn.Module:
         {"in_chs": entering[number], "out_chs": block, "stride": 2 if number < _STRIDING else 1}
         for number, block in enumerate(widths)
     ]
-    network: nn.Module = XceptionAligned(
+    network = XceptionAligned(
         blocks,
         num_classes=0,
         in_chans=inputs,

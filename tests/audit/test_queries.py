@@ -163,11 +163,11 @@ def test_sql_reads_tables_and_views(reader: IndexReader) -> None:
         "DROP VIEW events",
         "CREATE TABLE mine (value)",
         "CREATE TEMP TABLE mine (value)",
-        "ATTACH '/tmp/other.sqlite' AS other",
+        "ATTACH 'other.sqlite' AS other",
         "PRAGMA query_only = OFF",
         "PRAGMA table_info(credited)",
-        "VACUUM INTO '/tmp/copy.sqlite'",
-        "SELECT load_extension('/tmp/x.so')",
+        "VACUUM INTO 'copy.sqlite'",
+        "SELECT load_extension('x.so')",
         "BEGIN",
         "SELECT 1; DELETE FROM credited",
         "SELECT * FROM nothing",
@@ -180,12 +180,15 @@ def test_sql_reads_tables_and_views(reader: IndexReader) -> None:
     ],
 )
 def test_sql_that_is_refused_is_one_sentence_and_changes_nothing(
-    reader: IndexReader, index: Path, sql: str
+    reader: IndexReader, index: Path, sql: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     before = index.read_bytes()
     with pytest.raises(ConfigError, match=r"The query (was refused|gives two columns)"):
         reader.select(sql)
     assert index.read_bytes() == before
+    assert not (tmp_path / "other.sqlite").exists()
+    assert not (tmp_path / "copy.sqlite").exists()
     assert len(list(reader.events())) > 0
 
 
