@@ -81,7 +81,7 @@ def evaluate(
     "--explain",
     "explanation",
     type=click.Choice([one.value for one in Explanation]),
-    help="what the heatmaps show: what covering a place takes from the decision [default], or what each of the head's cells adds",
+    help="what the heatmaps show: what covering a place takes from the decision [default], or what each cell adds",
 )
 @JsonOption
 def predict(
