@@ -1,15 +1,20 @@
 """Steps on the updates themselves, opened with a recipient's key: what was refused, and what the model is made of."""
 
-from fedchest.aggregation.fedavg import next_model
-from fedchest.aggregation.model import model_bytes, parse_model
+import hashlib
+from collections.abc import Mapping
+
+from fedchest.aggregation.fedavg import weighted_sum
+from fedchest.aggregation.fingerprint import SumClaim, fingerprint
 from fedchest.aggregation.record import RecordEntry
+from fedchest.aggregation.sums import sum_bytes
 from fedchest.audit.case import Case
 from fedchest.audit.report import Fault
 from fedchest.audit.steps.records import ACCEPTED, agreed_record, outcome_name
-from fedchest.errors import ConfigError
+from fedchest.errors import ConfigError, StoreError
 from fedchest.federation.expectation import accepted_update, expectation
 from fedchest.federation.messages import UpdateReply
-from fedchest.ledger.records import RoundState, Submission
+from fedchest.federation.recomputation import Recomputed, recompute, sum_claim
+from fedchest.ledger.records import Phase, RoundState, Submission
 from fedchest.protection.codec import Codec, EncodedUpdate
 from fedchest.refusals import Refused
 
@@ -32,26 +37,65 @@ def refusals(case: Case) -> str:
 
 
 def aggregation(case: Case) -> str:
-    """Each accepted update holds, and the proposed model is their exact weighted mean applied to the base."""
+    """Each accepted update holds, sum, fingerprints and proposed model are what they and the base model give."""
     for state in case.proposed_rounds:
-        if _recomputed(case, state) != case.artifact(
-            state.new_model, "the proposed model", round=state.number
-        ):
-            file = case.name(case.directory.artifacts.path(state.new_model))
-            raise Fault(
-                "the accepted updates give another model than this one", file=file, round=state.number
+        updates = _accepted_updates(case, state)
+        claim = sum_claim(case.ledger, state.number, list(updates), state.sum_hash)
+        total = _sum_of(case, state, updates)
+        _shares_are_the_updates(case, state, updates, claim)
+        found = _recomputed(case, state, total, claim)
+        if found.new_model != state.new_model:
+            raise _another(
+                case, state, state.new_model, "the accepted updates give another model than this one"
             )
+        if found.fingerprint != state.fingerprint:
+            raise Fault("the proposed fingerprint is not the sum's", round=state.number)
+        if not found.within_bound and state.phase is Phase.FINALIZED:
+            raise Fault("the mean of the updates is above the norm bound", round=state.number)
     return f"{len(case.proposed_rounds)} models recomputed from the sealed updates, equal to the last bit"
 
 
-def _recomputed(case: Case, state: RoundState) -> bytes:
-    updates = _accepted_updates(case, state)
-    base = parse_model(case.artifact(state.base_model, "the base model", round=state.number))
-    weights = {number: institution.weight_class for number, institution in case.institutions.items()}
+def _sum_of(case: Case, state: RoundState, updates: Mapping[int, EncodedUpdate]) -> bytes:
+    """The bytes of the weighted sum, which must be the proposed ones."""
+    weights = [case.institutions[number].weight_class for number in updates]
     try:
-        return model_bytes(next_model(base, updates, weights, Codec(case.study.norm_bound)))
+        total = weighted_sum(list(updates.values()), weights)
     except ConfigError as error:
         raise Fault(str(error), round=state.number) from None
+    content = sum_bytes(total, case.layout(state), Codec(case.study.norm_bound))
+    if hashlib.sha256(content).digest() != state.sum_hash:
+        raise _another(
+            case, state, state.sum_hash, "the accepted updates add up to another sum than this one"
+        )
+    return content
+
+
+def _shares_are_the_updates(
+    case: Case, state: RoundState, updates: Mapping[int, EncodedUpdate], claim: SumClaim
+) -> None:
+    """Each institution answered with the fingerprint of the very update that it had committed to."""
+    points = claim.points()
+    for vote in case.events_of("Attested", state.number):
+        if vote.institution is None or vote.institution not in updates:
+            continue
+        if vote.values["share"] != fingerprint(updates[vote.institution].values, points):
+            raise Fault(
+                "answered with a fingerprint that is not its committed update's",
+                round=state.number,
+                institution=vote.institution,
+            )
+
+
+def _another(case: Case, state: RoundState, digest: bytes, what: str) -> Fault:
+    return Fault(what, file=case.name(case.directory.artifacts.path(digest)), round=state.number)
+
+
+def _recomputed(case: Case, state: RoundState, total: bytes, claim: SumClaim) -> Recomputed:
+    base = case.artifact(state.base_model, "the base model", round=state.number)
+    try:
+        return recompute(base, total, claim, case.layout(state), Codec(case.study.norm_bound))
+    except (ConfigError, StoreError, Refused):
+        raise Fault("the sum does not fit the base model", round=state.number) from None
 
 
 def _accepted_updates(case: Case, state: RoundState) -> dict[int, EncodedUpdate]:

@@ -68,15 +68,16 @@ def _check_file(case: Case, path: Path) -> Path:
 
 
 def _named(case: Case) -> Iterator[_Named]:
-    (created,) = case.events_of("StudyCreated")
-    for field, what in (("initial_model", "the initial model"), ("provenance", "its provenance")):
-        digest = created.values[field]
+    (approved,) = case.events_of("InitialModelApproved")
+    for field, what in (("model", "the initial model"), ("provenance", "its provenance")):
+        digest = approved.values[field]
         assert isinstance(digest, bytes)
         yield _Named(digest, what, None, None)
     for state in case.rounds:
         yield _Named(state.base_model, "the base model", state.number, None)
     for state in case.proposed_rounds:
         yield _Named(state.new_model, "the proposed model", state.number, None)
+        yield _Named(state.sum_hash, "the proposed sum", state.number, None)
         yield _Named(state.record, "the round's record", state.number, None)
         yield from _named_by_submissions(case, state)
         yield from _named_by_record(case, state)

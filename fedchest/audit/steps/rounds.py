@@ -1,5 +1,9 @@
 """Steps on the rounds as a whole: lineage, votes and rewards, counted again from the events."""
 
+from dataclasses import dataclass
+from typing import Any
+
+from fedchest.aggregation.fingerprint import NOTHING, combined
 from fedchest.audit.case import Case
 from fedchest.audit.report import Fault
 from fedchest.ledger.records import REQUIRED_CHECKS, Event, Phase, RoundState, Rules, VoidCause
@@ -9,22 +13,33 @@ ROUND_CREDITS = 1_000_000
 
 
 def lineage(case: Case) -> str:
-    """Each round runs under the study and starts from the last finalized model, the first from the initial one."""
-    (created,) = case.events_of("StudyCreated")
-    head = created.values["initial_model"]
+    """Each round runs under the study and starts from the last finalized or a restored model."""
+    head, model, finalized = 0, bytes(32), {0: bytes(32)}
+    rounds = {state.number: state for state in case.rounds}
     study = case.ledger.rules().study
-    finalized = 0
+    for event in case.events:
+        if event.name == "InitialModelApproved":
+            model = finalized[0] = case.ledger.initial_model()
+        elif event.name == "ModelRestored" and event.round in finalized:
+            head, model = event.round, finalized[event.round]
+        elif event.name == "RoundFinalized" and event.round in rounds:
+            head, model = event.round, rounds[event.round].new_model
+            finalized[head] = model
+        elif event.name == "RoundOpened" and event.round in rounds:
+            _starts_from(rounds[event.round], study, head, model)
     for state in case.rounds:
-        if state.config != study:
-            raise Fault("was opened under another configuration than the study", round=state.number)
-        if state.base_model != head:
-            raise Fault("does not start from the last finalized model", round=state.number)
-        if state.phase is Phase.FINALIZED:
-            head = state.new_model
-            finalized += 1
-    if case.ledger.global_model() != head:
+        if (state.phase is Phase.FINALIZED) != (state.number in finalized):
+            raise Fault("its phase and its events differ on whether it was finalized", round=state.number)
+    if case.ledger.global_model() != model:
         raise Fault("the contract's global model is not the last finalized one")
-    return f"{len(case.rounds)} rounds, {finalized} of them finalized, each from the last finalized model"
+    return f"{len(rounds)} rounds, {len(finalized) - 1} of them finalized, each from the last finalized model"
+
+
+def _starts_from(state: RoundState, study: bytes, head: int, model: bytes) -> None:
+    if state.config != study:
+        raise Fault("was opened under another configuration than the study", round=state.number)
+    if (state.parent, state.base_model) != (head, model):
+        raise Fault("does not start from the last finalized model", round=state.number)
 
 
 def attestations(case: Case) -> str:
@@ -38,7 +53,7 @@ def attestations(case: Case) -> str:
         _each_votes_for_itself(case, state, cast)
         _quorum_decides(case, state, cast)
         votes += len(cast)
-    return f"{votes} attestations (partial: the sum is not among what they check) decide {len(case.rounds)} rounds"
+    return f"{votes} attestations decide {len(case.rounds)} rounds"
 
 
 def credits(case: Case) -> str:
@@ -72,7 +87,7 @@ def _each_votes_for_itself(case: Case, state: RoundState, votes: list[Event]) ->
             raise Fault(
                 "attests without being a member, or twice", round=state.number, institution=institution
             )
-        if vote.sender != case.institutions[institution].wallet:
+        if vote.sender != case.wallet_at(institution, vote):
             raise Fault("is attested for from another wallet", round=state.number, institution=institution)
         if vote.values["agrees"] != _agrees(vote, state):
             raise Fault(
@@ -82,21 +97,63 @@ def _each_votes_for_itself(case: Case, state: RoundState, votes: list[Event]) ->
 
 
 def _agrees(vote: Event, state: RoundState) -> bool:
-    return vote.values["recomputed_model"] == state.new_model and vote.values["checks"] == REQUIRED_CHECKS
+    results = (vote.values["recomputed_model"], vote.values["fingerprint"], vote.values["checks"])
+    return results == (state.new_model, state.fingerprint, REQUIRED_CHECKS)
+
+
+@dataclass(frozen=True)
+class _Tally:
+    """A round's attestations until its end, counted again."""
+
+    agreeing: int
+    disagreeing: int
+    unanswered: int
+    gathered: bytes
+
+    @classmethod
+    def of(cls, case: Case, state: RoundState, votes: list[Event], end: Event | None) -> "_Tally":
+        counted = [v for v in votes if end is None or (v.block, v.index) < (end.block, end.index)]
+        agreeing = sum(vote.values["agrees"] is True for vote in counted)
+        shares: dict[int | None, Any] = {vote.institution: vote.values["share"] for vote in counted}
+        gathered, owing = NOTHING, 0
+        for institution in case.accepted(state.number):
+            if institution in shares:
+                weight = case.institutions[institution].weight_class
+                gathered = combined(gathered, shares[institution], weight)
+            else:
+                owing += 1
+        return cls(agreeing, len(counted) - agreeing, owing, gathered)
+
+    def outcome(self, state: RoundState) -> Phase | VoidCause:
+        """What the contract's rule makes of it."""
+        if self.disagreeing > state.members - state.quorum:
+            return VoidCause.REJECTED
+        if self.unanswered or state.phase.takes_updates:
+            return Phase.PROPOSED
+        if self.gathered != state.fingerprint:
+            return VoidCause.DISPUTED
+        return Phase.FINALIZED if self.agreeing >= state.quorum else Phase.PROPOSED
 
 
 def _quorum_decides(case: Case, state: RoundState, votes: list[Event]) -> None:
     ends = case.events_of("RoundFinalized", state.number) + case.events_of("RoundVoided", state.number)
     end = ends[0] if ends else None
-    counted = [vote for vote in votes if end is None or (vote.block, vote.index) < (end.block, end.index)]
-    agreeing = sum(vote.values["agrees"] is True for vote in counted)
-    if (agreeing, len(counted) - agreeing) != (state.agreeing, state.disagreeing):
+    tally = _Tally.of(case, state, votes, end)
+    if (tally.agreeing, tally.disagreeing) != (state.agreeing, state.disagreeing):
         raise Fault("the contract's count is not that of the attestations", round=state.number)
-    if (state.phase is Phase.FINALIZED) != (agreeing >= state.quorum):
-        raise Fault(f"is {state.phase.name} with {agreeing} of {state.quorum} votes", round=state.number)
-    rejected = end is not None and end.values.get("cause") is VoidCause.REJECTED
-    if rejected != (len(counted) - agreeing > state.members - state.quorum):
-        raise Fault(f"{len(counted) - agreeing} members disagreed", round=state.number)
+    if (tally.unanswered, tally.gathered) != (state.unanswered, state.gathered):
+        raise Fault("the contract's sum of fingerprints is not that of the answers", round=state.number)
+    cause = None if end is None else end.values.get("cause")
+    decided = cause if cause in (VoidCause.REJECTED, VoidCause.DISPUTED) else state.phase
+    due = tally.outcome(state)
+    # By identity: an enum's member equals another enum's of the same number.
+    waiting = state.phase.takes_updates or state.phase is Phase.VOID
+    if due is not decided and not (due is Phase.PROPOSED and waiting):
+        raise Fault(
+            f"is {state.phase.name} with {tally.agreeing} of {state.quorum} votes, {tally.disagreeing} against and "
+            f"{tally.unanswered} unanswered: it should be {due.name}",
+            round=state.number,
+        )
 
 
 def _credits_due(case: Case, state: RoundState) -> dict[int, int]:
