@@ -101,7 +101,7 @@ def test_a_chain_that_was_rolled_back_or_replaced_is_noticed(tmp_path: Path) -> 
         snapshot = command(w3, "evm_snapshot")
         study.coordinator.open_round(CONFIG)
         command(w3, "evm_revert", snapshot)
-        with pytest.raises(ChainError, match=r"party\.jsonl: block 6 is missing"):
+        with pytest.raises(ChainError, match=r"party\.jsonl: block 9 is missing"):
             study.coordinator.sync()
         command(w3, "evm_mine")
         with pytest.raises(ChainError, match="block 6 differs"):
@@ -131,7 +131,7 @@ def test_a_node_that_was_edited_does_not_reproduce(tmp_path: Path, tamper: objec
         w3 = connect(chain.rpc_url)
         tamper(w3, study.address)
         command(w3, "evm_mine")
-    with pytest.raises(ChainError, match="Block 6 of the journal does not reproduce"):
+    with pytest.raises(ChainError, match="Block 9 of the journal does not reproduce"):
         chain.start()
     assert not chain.running
 
