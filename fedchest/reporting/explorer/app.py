@@ -13,18 +13,25 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
 from fedchest.audit.queries import IndexReader, open_index
+from fedchest.audit.report import Verdict
 from fedchest.errors import StoreError
 from fedchest.reporting.explorer import pages
 from fedchest.reporting.explorer.concealing import Conceal
 from fedchest.reporting.explorer.guard import Guard
 from fedchest.reporting.explorer.layers import layers
 from fedchest.reporting.explorer.rendering import page, rendered
-from fedchest.reporting.explorer.verification import Progress, Verification
+from fedchest.reporting.explorer.verification import Progress, State, Verification
 
 Page = Callable[[Request, IndexReader], Response]
 
 _LOG = logging.getLogger("fedchest.explorer")
 _STATIC = Path(__file__).with_name("static")
+_WITHOUT_OUTCOME = {
+    State.IDLE: "not run yet",
+    State.RUNNING: "waiting",
+    State.ENDED: Verdict.NOT_CHECKED,
+    State.BROKEN: Verdict.NOT_CHECKED,
+}
 _PAGES: dict[str, Page] = {
     "/": pages.study,
     "/rounds": pages.rounds,
@@ -52,13 +59,13 @@ def explorer(
         if request.method == "POST" and verification is not None:
             verification.start()
             return RedirectResponse("/verify", status_code=303)
-        progress = Progress() if verification is None else verification.progress()
+        progress = Progress(State.BROKEN) if verification is None else verification.progress()
         return page(
             trail,
             "verify.html",
             possible=verification is not None,
             progress=progress,
-            layers=layers(progress.outcomes),
+            layers=layers(progress.outcomes, _WITHOUT_OUTCOME[progress.state]),
             conceal=conceal,
         )
 

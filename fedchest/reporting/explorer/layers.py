@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from fedchest.audit.report import Outcome
+from fedchest.audit.report import Outcome, Verdict
 from fedchest.audit.verify import STEPS
 
 _LAYERS = {
@@ -20,17 +20,26 @@ _LAYERS = {
         ("refusals", "aggregation", "epsilon"),
     ),
 }
-WAITING = "waiting"
 
 
 @dataclass(frozen=True)
-class StepView:
-    """One step: how it ended (a Verdict's value, or WAITING), what it found, and where."""
+class Finding:
+    """One wrong thing: what, where (file, round, institution), and what was expected and found where it is known."""
+
+    what: str
+    where: Mapping[str, str | int]
+    expected: str | None = None
+    found: str | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: a Verdict's value or another word for having none, and what it counted or why it was not checked."""
 
     name: str
     verdict: str
-    detail: str = ""
-    where: Mapping[str, str | int] | None = None
+    detail: str
+    findings: Sequence[Finding]
 
 
 @dataclass(frozen=True)
@@ -39,20 +48,22 @@ class Layer:
 
     name: str
     claim: str
-    steps: Sequence[StepView]
+    steps: Sequence[Step]
 
     @property
     def verdict(self) -> str:
-        """The worst of the steps' verdicts."""
+        """The worst of the steps' verdicts; that one has none yet comes right after a failure."""
         found = {step.verdict for step in self.steps}
-        return next(verdict for verdict in ("failed", WAITING, "not checked", "passed") if verdict in found)
+        none_yet = sorted(found - set(Verdict))
+        ranked = (Verdict.FAILED, *none_yet, Verdict.NOT_CHECKED, Verdict.PASSED)
+        return next(verdict for verdict in ranked if verdict in found)
 
 
-def layers(outcomes: Sequence[Outcome]) -> list[Layer]:
-    """The three layers with what is known of their steps."""
+def layers(outcomes: Sequence[Outcome], without_outcome: str) -> list[Layer]:
+    """The layers with what is known of their steps, `without_outcome` standing for the verdict of the others."""
     ended = {outcome.step: outcome for outcome in outcomes}
     return [
-        Layer(name, claim, [_view(step, ended.get(step)) for step in steps])
+        Layer(name, claim, [_step(step, ended.get(step), without_outcome) for step in steps])
         for name, (claim, steps) in _with_all_steps().items()
     ]
 
@@ -64,7 +75,9 @@ def _with_all_steps() -> dict[str, tuple[str, tuple[str, ...]]]:
     return {**_LAYERS, **({"other": ("Further steps.", rest)} if rest else {})}
 
 
-def _view(name: str, outcome: Outcome | None) -> StepView:
+def _step(name: str, outcome: Outcome | None, without_outcome: str) -> Step:
     if outcome is None:
-        return StepView(name, WAITING)
-    return StepView(name, outcome.verdict.value, outcome.detail, outcome.where)
+        return Step(name, without_outcome, "", ())
+    if outcome.verdict is Verdict.FAILED:
+        return Step(name, outcome.verdict, "", (Finding(outcome.detail, outcome.where),))
+    return Step(name, outcome.verdict, outcome.detail, ())
