@@ -59,6 +59,7 @@ def serve(run: Path, host: str, port: int, key: Path | None, rpc: str | None) ->
         config = uvicorn.Config(
             application,
             lifespan="off",
+            ws="none",
             log_level="warning",
             server_header=False,
             timeout_graceful_shutdown=_CLOSING_SECONDS,

@@ -16,6 +16,7 @@ from fedchest.audit.index import EventIndex
 from fedchest.audit.schema import KINDS
 from fedchest.audit.trail import plain
 from fedchest.ledger.chain import LocalChain
+from fedchest.reporting.explorer.questions import PAGE
 
 SECTIONS = (
     "/",
@@ -182,14 +183,26 @@ def test_pages_follow_each_other_without_gap_or_repetition(long_index, browse):
 
     assert numbers("/rounds") == list(range(120, 0, -1))
     assert numbers("/institutions") == numbers("/budget") == numbers("/rewards") == list(range(REGISTERED))
-    rounds_of_7 = [
-        number for number in range(120, 0, -1) if 7 in {(number + 7 * k) % REGISTERED for k in range(MEMBERS)}
-    ]
-    assert numbers("/institutions/7") == rounds_of_7
     models = re.compile(r'id="round-(\d+)"')
     assert [int(n) for html in walk(client, "/lineage") for n in models.findall(html)] == list(
         range(120, 0, -1)
     )
+
+
+def test_a_long_history_is_walked_to_its_first_round(browse, tmp_path: Path):
+    rounds = 520
+    with EventIndex(tmp_path / "trail.sqlite", SyntheticLedger(rounds)) as index:
+        index.sync()
+    took_part = [
+        number
+        for number in range(rounds, 0, -1)
+        if 20 in {(number + 7 * place) % REGISTERED for place in range(MEMBERS)}
+    ]
+    assert took_part[0] == rounds
+    assert len(took_part) > PAGE
+    links = re.compile(r'<th scope="row"><a href="/rounds/(\d+)">')
+    pages = walk(browse(tmp_path / "trail.sqlite"), "/institutions/20")
+    assert [int(number) for html in pages for number in links.findall(html)] == took_part
 
 
 def test_every_event_of_a_long_study_is_on_one_page(long_index, browse):
