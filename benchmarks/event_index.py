@@ -12,28 +12,27 @@ from typing import Any
 from eth_utils.abi import event_signature_to_log_topic
 
 from benchmarks.report import Case, run
+from benchmarks.synthetic import BLOCK_SECONDS, RULES, START, SyntheticLedger, digest
 from fedchest.audit.index import RANGE_BLOCKS, EventIndex, EventSource
 from fedchest.audit.queries import IndexReader, Row, Selection, open_index
 from fedchest.ledger.chain import LocalChain
 from fedchest.ledger.client import LedgerClient, deploy
-from fedchest.ledger.records import REQUIRED_CHECKS, Attestation, Event, Proposal, Rules, UpdateCommitment
+from fedchest.ledger.records import REQUIRED_CHECKS, Attestation, Proposal, UpdateCommitment
 from fedchest.ledger.rpc import command, commands, connect
 from fedchest.ledger.wallet import Wallet
 
 INSTITUTIONS, ROUNDS = 20, 100
 """Of the study played on a real chain."""
 
-EVENTS, REGISTERED, MEMBERS = 1_000_000, 100, 10
-"""Of the synthetic study; MEMBERS take part in each round."""
+SYNTHETIC_ROUNDS = 30_299
+"""Of the synthetic study: a million events."""
 
 REPEATS = 9
-RULES = Rules(b"c" * 32, b"a" * 32, 600, 600, 0, 2, False, 10**6, 10**9)
 _SUBMITTED = "UpdateSubmitted(uint256,uint16,bytes32,bytes32,bytes32,bytes32,uint16,uint64)"
-_START, _BLOCK_SECONDS, _BLOCKS_A_ROUND = 1_790_000_000, 12, 4
 
 
 def measure() -> list[Case]:
-    """Seconds and milliseconds of index and node on a played study, and of the index alone on EVENTS events."""
+    """Seconds and milliseconds of index and node on a played study, and of the index alone on a million events."""
     with tempfile.TemporaryDirectory() as folder:
         return [*_played(Path(folder)), *_synthetic(Path(folder) / "synthetic.sqlite")]
 
@@ -154,7 +153,7 @@ def _listed(reader: IndexReader, selection: Selection) -> list[Row]:
 
 
 def _synthetic(path: Path) -> list[Case]:
-    ledger = _SyntheticLedger(EVENTS)
+    ledger = SyntheticLedger(SYNTHETIC_ROUNDS)
     start = time.perf_counter()
     made = sum(
         1
@@ -174,8 +173,8 @@ def _synthetic(path: Path) -> list[Case]:
         ]
 
 
-def _questions(reader: IndexReader, ledger: "_SyntheticLedger") -> Iterator[tuple[str, Callable[[], object]]]:
-    middle = _START + _BLOCK_SECONDS * (ledger.height // 2)
+def _questions(reader: IndexReader, ledger: SyntheticLedger) -> Iterator[tuple[str, Callable[[], object]]]:
+    middle = START + BLOCK_SECONDS * (ledger.height // 2)
     hour, day = middle + 3600, middle + 86_400
     selections = {
         "of a round": Selection(round=1234),
@@ -186,114 +185,11 @@ def _questions(reader: IndexReader, ledger: "_SyntheticLedger") -> Iterator[tupl
     for name, selection in selections.items():
         yield name, partial(_listed, reader, selection)
     yield "all of an institution", partial(_listed, reader, Selection(institution=7))
-    commitment = "0x" + _digest(1234, 34, "commitment").hex()
+    commitment = "0x" + digest(1234, 34, "commitment").hex()
     yield "update by its hash", lambda: reader.updates(commitment)
     yield "rounds of a day", lambda: reader.rounds(Selection(since=middle, until=day))
     yield "budget of all", reader.budget
     yield "rewards of all", reader.rewards
-
-
-class _SyntheticLedger:
-    """Stands for a chain: a study whose rounds all go well but for one refusal each."""
-
-    chain_id, address = 31337, "0x" + "5" * 40
-
-    def __init__(self, events: int) -> None:
-        self._rounds = (events - 1 - REGISTERED) // len(self._round(1))
-        self.height = _BLOCKS_A_ROUND * (self._rounds + 1) - 1
-
-    def head(self) -> tuple[int, bytes]:
-        return self.height, self.block_hashes([self.height])[0]
-
-    def block_hashes(self, numbers: Sequence[int]) -> list[bytes]:
-        return [hashlib.sha256(str(number).encode()).digest() for number in numbers]
-
-    def events(self, from_block: int, to_block: int) -> list[Event]:
-        """Every event from block `from_block` to block `to_block`."""
-        rounds = range(from_block // _BLOCKS_A_ROUND, min(to_block // _BLOCKS_A_ROUND, self._rounds) + 1)
-        found = [
-            event for number in rounds for event in (self._round(number) if number else self._founding())
-        ]
-        return [event for event in found if from_block <= event.block <= to_block]
-
-    def _founding(self) -> list[Event]:
-        study = {
-            "coordinator": "0x" + "c" * 40,
-            "rules": RULES,
-        }
-        wallets = [f"0x{number + 1:040x}" for number in range(REGISTERED)]
-        registered = [
-            _event(
-                0,
-                number + 1,
-                "InstitutionRegistered",
-                None,
-                number,
-                wallet=wallet,
-                weight_class=1,
-                epsilon_budget=10**9,
-            )
-            for number, wallet in enumerate(wallets)
-        ]
-        return [_event(0, 0, "StudyCreated", None, None, **study), *registered]
-
-    def _round(self, number: int) -> list[Event]:
-        members = [(number + 7 * place) % REGISTERED for place in range(MEMBERS)]
-        refused, accepted = members[0], sorted(members[1:])
-        block, model = _BLOCKS_A_ROUND * number, _digest(number, 0, "model")
-        opened = {
-            "base_model": _digest(number - 1, 0, "model"),
-            "parent": number - 1,
-            "config": b"c" * 32,
-            "members": tuple(members),
-            "quorum": 7,
-            "deadline": 0,
-        }
-        proposed = {
-            "new_model": model,
-            "record": _digest(number, 0, "record"),
-            "sum_hash": _digest(number, 0, "sum"),
-            "fingerprint": bytes(24),
-            "accepted": tuple(accepted),
-            "deadline": 0,
-        }
-        last = block + 3
-        return [
-            _event(block, 0, "RoundOpened", number, None, **opened),
-            *(_submission(block + 1, place, number, member) for place, member in enumerate(members)),
-            _event(block + 2, 0, "UpdateRefused", number, refused, reason=10),
-            _event(block + 2, 1, "AggregateProposed", number, None, **proposed),
-            *(
-                _event(
-                    last, place, "Attested", number, member, recomputed_model=model, checks=15, agrees=True
-                )
-                for place, member in enumerate(members)
-            ),
-            _event(last, MEMBERS, "RoundFinalized", number, None, new_model=model),
-            *(
-                _event(last, MEMBERS + 1 + place, "Credited", number, member, amount=111_111)
-                for place, member in enumerate(accepted)
-            ),
-        ]
-
-
-def _submission(block: int, place: int, number: int, member: int) -> Event:
-    names = ("commitment", "sealed_hash", "plaintext_hash", "manifest_hash")
-    hashes = {name: _digest(number, member, name) for name in names}
-    return _event(block, place, "UpdateSubmitted", number, member, **hashes, weight_class=1, epsilon=number)
-
-
-def _event(
-    block: int, place: int, kind: str, round: int | None, institution: int | None, **values: object
-) -> Event:
-    transaction = "0x" + _digest(block, place, "transaction").hex()
-    timestamp = _START + _BLOCK_SECONDS * block
-    sender = "0x" + "a" * 40
-    return Event(block, place, timestamp, transaction, sender, 65_000, kind, round, institution, values)
-
-
-def _digest(number: int, institution: int, what: str) -> bytes:
-    return hashlib.sha256(f"{number} {institution} {what}".encode()).digest()
 
 
 def _milliseconds(action: Callable[[], object]) -> float:

@@ -5,7 +5,7 @@ import math
 import re
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -134,7 +134,7 @@ class IndexReader:
         condition = " OR ".join(f"{name} BETWEEN :first AND :last" for name in UPDATE_HASHES)
         first = f"0x{matched[2]}"
         found = list(
-            self._query(f"SELECT * FROM updates WHERE {condition}", {"first": first, "last": first + "g"})
+            self.query(f"SELECT * FROM updates WHERE {condition}", {"first": first, "last": first + "g"})
         )
         if not found:
             raise ConfigError(
@@ -193,9 +193,10 @@ class IndexReader:
         return list(self._rows(f"SELECT * FROM ({select}) WHERE {condition} ORDER BY institution", selection))
 
     def _rows(self, sql: str, selection: Selection = EVERYTHING) -> Iterator[Row]:
-        return self._query(sql, selection.parameters)
+        return self.query(sql, selection.parameters)
 
-    def _query(self, sql: str, parameters: dict[str, Any]) -> Iterator[Row]:
+    def query(self, sql: str, parameters: Mapping[str, Any]) -> Iterator[Row]:
+        """The rows of a SELECT of the program's own, with `parameters` by name. Raises StoreError at a broken index."""
         with sqlite_faults(self._path):
             cursor = self._connection.execute(sql, parameters)
             names = _names(cursor)

@@ -222,6 +222,16 @@ VIEWS: Mapping[str, str] = {
         LEFT JOIN update_refused r ON r.round = m.round AND r.institution = m.institution
         LEFT JOIN attested v ON v.round = m.round AND v.institution = m.institution
         LEFT JOIN credited c ON c.round = m.round AND c.institution = m.institution""",
+    "institutions": f"""
+        SELECT i.institution, {_PRESENT_WALLET} AS wallet, i.weight_class, i.epsilon_budget,
+            CASE WHEN EXISTS (SELECT 1 FROM institution_revoked r WHERE r.institution = i.institution) THEN 'REVOKED'
+                WHEN (SELECT max(s.position) FROM institution_suspended s WHERE s.institution = i.institution)
+                    > coalesce((SELECT max(b.position) FROM institution_reinstated b
+                        WHERE b.institution = i.institution), 0) THEN 'SUSPENDED'
+                ELSE 'ACTIVE' END AS status,
+            (SELECT count(*) FROM equivocation_proven e WHERE e.institution = i.institution) AS strikes,
+            i.block, i.timestamp
+        FROM institution_registered i""",
     "budget": budget_select(),
     "rewards": rewards_select(),
 }

@@ -1,4 +1,4 @@
-"""`fedchest audit`: the trail of a run, its index, its verification, and inclusion proofs."""
+"""`fedchest audit`: the trail of a run, its index, its pages, its verification, and inclusion proofs."""
 
 import json
 from collections.abc import Iterator
@@ -14,6 +14,7 @@ from fedchest.audit.source import run_ledger
 from fedchest.audit.verify import verify_run
 from fedchest.cli.progress import index_progress
 from fedchest.cli.proof import check, prove
+from fedchest.cli.serve import serve
 from fedchest.cli.trail import RpcOption, budget, export, log, rewards, rounds, show, sql
 from fedchest.errors import ConfigError
 from fedchest.federation.directory import RunDirectory
@@ -29,7 +30,7 @@ def audit() -> None:
     """Ask a run's trail, index it, or verify the run against its chain."""
 
 
-for command in (log, rounds, show, budget, rewards, sql, export, prove, check):
+for command in (log, rounds, show, budget, rewards, sql, export, serve, prove, check):
     audit.add_command(command)
 
 

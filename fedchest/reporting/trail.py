@@ -67,7 +67,7 @@ def rows_table(title: str, rows: Sequence[Row], columns: Sequence[str]) -> Table
     for column in columns:
         table.add_column(column, overflow="fold")
     for row in rows:
-        table.add_row(*(escape(_cell(column, row[column])) for column in columns))
+        table.add_row(*(escape(cell(column, row[column])) for column in columns))
     return table
 
 
@@ -77,7 +77,7 @@ def facts_table(title: str, row: Row) -> Table:
     table.add_column()
     table.add_column(overflow="fold")
     for name, value in row.items():
-        table.add_row(name, escape(str(value) if isinstance(value, str) else _cell(name, value)))
+        table.add_row(name, escape(str(value) if isinstance(value, str) else cell(name, value)))
     return table
 
 
@@ -121,7 +121,8 @@ def _height(bars: int) -> float:
     return min(1.5 + _BAR_INCHES * bars, _MOST_INCHES)
 
 
-def _cell(name: str, value: Any) -> str:
+def cell(name: str, value: Any) -> str:
+    """The value of the column `name` in few characters: epsilons in units, shares in percent, hashes abridged."""
     if value is None:
         return ""
     if name.startswith("epsilon") or name == "charged":
@@ -129,7 +130,7 @@ def _cell(name: str, value: Any) -> str:
     if name == "share":
         return f"{value:.1%}"
     if isinstance(value, dict):
-        return ", ".join(f"{key} {_cell('', item)}" for key, item in value.items())
+        return ", ".join(f"{key} {cell('', item)}" for key, item in value.items())
     if isinstance(value, list):
         return json.dumps(value)
     text = str(value)

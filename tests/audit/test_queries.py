@@ -90,6 +90,16 @@ def test_the_rewards_of_a_round(reader: IndexReader) -> None:
     assert {row["credits"] for row in reader.rewards(Selection(round=2))} == {0}
 
 
+def test_institutions_are_as_the_contract_holds_them(reader: IndexReader, played: StudyOnChain) -> None:
+    told = [
+        (row["institution"], row["wallet"], row["status"], row["strikes"])
+        for row in reader.export("institutions")
+    ]
+    assert told == [(i.id, i.wallet, i.status.name, i.strikes) for i in played.coordinator.institutions()]
+    assert {row[2] for row in told} == {"ACTIVE", "REVOKED"}
+    assert told[0][3] == 1
+
+
 def test_participation_tells_what_each_member_did(reader: IndexReader) -> None:
     rows = reader.participation(Selection(round=3))
     told = [

@@ -295,7 +295,7 @@ def test_spend_above_the_budget(make_federation):
     assert_refused(federation, Reason.OVER_BUDGET)
 
 
-@pytest.mark.parametrize("fact", [{"norm_bound": 1e6}, {"institution": "0x" + "00" * 20}], ids=str)
+@pytest.mark.parametrize("fact", [{"norm_bound": 1e6}, {"institution": 77}], ids=str)
 def test_a_committed_manifest_that_states_another_fact(make_federation, fact):
     federation = make_federation()
     federation.run({LIAR: forging(lambda valid: valid.stating(**fact).commit())})
