@@ -5,7 +5,6 @@ to the same hashes once they differ, so that whoever holds a journal notices; te
 these.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -22,9 +21,17 @@ from web3.exceptions import BlockNotFound
 from web3.types import TxData
 
 from fedchest.errors import ChainError, StoreError
+from fedchest.files import held
+from fedchest.ledger.patience import looks, time_left
 from fedchest.ledger.rpc import command, fetch
 
 log = logging.getLogger(__name__)
+
+_LOCK_SECONDS = 120.0
+
+
+class ChainBehind(ChainError):
+    """The node does not have all of a journal's blocks (yet): it is coming up, or was rolled back."""
 
 
 @dataclass(frozen=True)
@@ -72,16 +79,22 @@ class Journal:
             self._offset = self._height = 0
             return self._read_new(file)
 
-    def follow(self, w3: Web3) -> int:
+    def follow(self, w3: Web3, depth: int = 0) -> int:
         """Append, flushed, the blocks that the node has and the journal lacks; returns the height reached.
 
-        Raises ChainError when the node no longer has the journal's last block: it was rolled back or
-        replaced.
+        The last `depth` blocks are left out: a chain that reorganises may take them back. Raises ChainError when
+        the node has another block in the place of the journal's last, and ChainBehind when it has none there.
         """
         with self._locked() as file:
             self._read_new(file)
-            self._check_lineage(w3)
-            records = block_records(w3, range(self._height + 1, w3.eth.block_number + 1))
+            try:
+                self._check_lineage(w3)
+                records = block_records(w3, range(self._height + 1, w3.eth.block_number - depth + 1))
+            except BlockNotFound:
+                raise ChainBehind(
+                    f"The chain ends before what is recorded in {self.path}: block {self._height} is missing. Was "
+                    "it restarted from an older state?"
+                ) from None
             if records:
                 file.write(b"".join(record.to_line() for record in records))
                 file.flush()
@@ -94,8 +107,7 @@ class Journal:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch()
-            with self.path.open("r+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+            with held(self.path, min(_LOCK_SECONDS, time_left())), self.path.open("r+b") as file:
                 yield file
         except OSError as error:
             raise StoreError(f"{self.path} can't be read or written: {error.strerror}.") from None
@@ -131,17 +143,21 @@ class Journal:
             self._height, self._head = records[-1].number, records[-1].hash
 
     def _check_lineage(self, w3: Web3) -> None:
-        if self._height == 0:
-            return
-        try:
-            found = _hash(w3, self._height)
-        except BlockNotFound:
-            found = b""
-        if found != self._head:
+        if self._height > 0 and _hash(w3, self._height) != self._head:
             raise ChainError(
-                f"The chain is not the one recorded in {self.path}: block {self._height} "
-                + ("differs." if found else "is missing.")
+                f"The chain is not the one recorded in {self.path}: block {self._height} differs."
             )
+
+
+def follow_patiently(journal: Journal, w3: Web3, depth: int, patience: float) -> None:
+    """`Journal.follow`, which for `patience` seconds takes a chain that is behind for one that is coming up again."""
+    for _ in looks(patience):
+        try:
+            journal.follow(w3, depth)
+            return
+        except ChainBehind as error:
+            behind = error
+    raise behind
 
 
 def block_records(w3: Web3, numbers: Sequence[int]) -> list[BlockRecord]:
