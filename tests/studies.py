@@ -26,12 +26,24 @@ class StudyOnChain:
     """A deployed ledger, its coordinator's client and one client for each registered institution."""
 
     def __init__(
-        self, rpc_url: str, folder: Path, *, size: int = 4, journal: Journal | None = None, **rules: Any
+        self,
+        rpc_url: str,
+        folder: Path,
+        *,
+        size: int = 4,
+        journal: Journal | None = None,
+        wallet: Wallet | None = None,
+        finality_depth: int = 0,
+        **rules: Any,
     ) -> None:
-        self.wallet = Wallet.create(folder / "coordinator.key")
+        self.rpc_url = rpc_url
+        self.wallet = wallet or Wallet.create(folder / "coordinator.key")
         self.rules = replace(RULES, **rules)
-        self.address = deploy(rpc_url, self.wallet, self.rules, INITIAL_MODEL, b"v" * 32)
-        self.coordinator = LedgerClient(rpc_url, self.address, self.wallet, journal)
+        depth = finality_depth
+        self.address = deploy(
+            rpc_url, self.wallet, self.rules, INITIAL_MODEL, b"v" * 32, finality_depth=depth
+        )
+        self.coordinator = LedgerClient(rpc_url, self.address, self.wallet, journal, finality_depth=depth)
         self.wallets = [Wallet.create(folder / f"institution{number}.key") for number in range(size)]
         for wallet in self.wallets:
             self.coordinator.register_institution(wallet.address, WEIGHT, BUDGET)

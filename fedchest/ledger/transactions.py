@@ -1,5 +1,6 @@
 """Sending: one transaction in flight per key, its bytes on disk before they leave, waited for within bounds."""
 
+import random
 import time
 from collections.abc import Callable
 
@@ -14,6 +15,7 @@ from fedchest.ledger.sent import SentTransaction, SentTransactions
 from fedchest.ledger.wallet import Wallet
 
 _WEDGED_SECONDS = 2.0
+_GAS_SPREAD = 4096
 ACTION_SECONDS = 120.0
 """The least that an action is given: a node that answers may take its time to mine."""
 
@@ -93,7 +95,8 @@ class Sender:
         fields = {
             "chainId": self._chain_id,
             "nonce": nonce,
-            "gas": gas,
+            # Two holders of one key who do the same would otherwise sign the same bytes, and both think they did it.
+            "gas": gas + random.randrange(_GAS_SPREAD),
             "gasPrice": 2 * self._w3.eth.get_block("latest").get("baseFeePerGas", 0),
             "value": 0,
             "data": data,
