@@ -67,6 +67,8 @@ class Site:
             wallet=wallet,
             journal=Journal(folder / JOURNAL),
             chain_id=connection.chain_id,
+            patience=connection.patience_seconds,
+            finality_depth=connection.finality_depth,
         )
         study = read_study(folder / STUDY)
         return cls(read_document(folder / SITE, SiteDocument), study, ledger, wallet, folder)

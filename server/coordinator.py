@@ -82,6 +82,8 @@ class Coordinator:
             wallet=Wallet.load(folder / WALLET),
             journal=Journal(folder / JOURNAL),
             chain_id=connection.chain_id,
+            patience=connection.patience_seconds,
+            finality_depth=connection.finality_depth,
         )
         document = read_document(folder / COORDINATOR, CoordinatorDocument)
         return cls(
@@ -153,12 +155,18 @@ class Coordinator:
 
     def settle(self, state: RoundState) -> None:
         """Wait for the quorum until the round's deadline; a round still undecided then is expired."""
-        while (state := self.ledger.round(state.number)).phase in (Phase.OPEN, Phase.PROPOSED):
+        while (state := self._recorded(state.number)).phase in (Phase.OPEN, Phase.PROPOSED):
             if time.time() > state.deadline:
                 self._expire(state)
             time.sleep(_SETTLING_POLL_SECONDS)
-        self.ledger.sync()
         self._progress.report("settled", round=state.number, finalized=state.phase is Phase.FINALIZED)
+
+    def _recorded(self, round_number: int) -> RoundState:
+        """The round as it is once the journal holds it: what is acted on can't get lost with the chain."""
+        state = self.ledger.round(round_number)
+        self.ledger.sync()
+        now = self.ledger.round(round_number)
+        return now if now == state else self._recorded(round_number)
 
     def _expire(self, state: RoundState) -> None:
         """Void the round by the chain's clock, which may be behind ours: then the next look tries again."""

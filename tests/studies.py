@@ -34,6 +34,7 @@ class StudyOnChain:
         journal: Journal | None = None,
         wallet: Wallet | None = None,
         finality_depth: int = 0,
+        patience: float = 0.0,
         **rules: Any,
     ) -> None:
         self.rpc_url = rpc_url
@@ -43,11 +44,15 @@ class StudyOnChain:
         self.address = deploy(
             rpc_url, self.wallet, self.rules, INITIAL_MODEL, b"v" * 32, finality_depth=depth
         )
-        self.coordinator = LedgerClient(rpc_url, self.address, self.wallet, journal, finality_depth=depth)
+        self.coordinator = LedgerClient(
+            rpc_url, self.address, self.wallet, journal, patience=patience, finality_depth=depth
+        )
         self.wallets = [Wallet.create(folder / f"institution{number}.key") for number in range(size)]
         for wallet in self.wallets:
             self.coordinator.register_institution(wallet.address, WEIGHT, BUDGET)
-        self.institutions = [LedgerClient(rpc_url, self.address, wallet) for wallet in self.wallets]
+        self.institutions = [
+            LedgerClient(rpc_url, self.address, wallet, patience=patience) for wallet in self.wallets
+        ]
 
     def submit(self, institution: int, round: int, **changes: Any) -> Receipt:
         """Submit as the institution; `changes` replace arguments of an acceptable submission."""

@@ -20,9 +20,11 @@ from fedchest.federation.engines.in_process import run_in_process
 from fedchest.federation.engines.simulation import run_in_simulation
 from fedchest.federation.prepare import PreparedRun
 from fedchest.files import write_atomically
-from fedchest.ledger.chain import LocalChain, require_free_port, require_program
+from fedchest.ledger.chain import LocalChain, require_free_port
 from fedchest.ledger.client import LedgerClient, deploy
 from fedchest.ledger.journal import Journal
+from fedchest.ledger.keeper import kept_running
+from fedchest.ledger.programs import require_program
 from fedchest.ledger.records import Rules
 from fedchest.ledger.rpc import connect as connect_rpc
 from fedchest.ledger.wallet import Wallet
@@ -65,7 +67,11 @@ def chain_of(directory: RunDirectory, settings: Settings) -> Iterator[str]:
         yield settings.chain.rpc
         return
     with LocalChain(directory.chain, engine=settings.chain.chain, port=settings.chain.chain_port) as chain:
-        yield chain.rpc_url
+        if settings.chain.patience_seconds == 0:
+            yield chain.rpc_url
+            return
+        with kept_running(chain, lambda: recover_chain(directory)):
+            yield chain.rpc_url
 
 
 def found_study(prepared: PreparedRun, settings: Settings, rpc_url: str) -> None:
@@ -82,17 +88,38 @@ def found_study(prepared: PreparedRun, settings: Settings, rpc_url: str) -> None
         crash_only=chain.crash_only,
     )
     initial = prepared.initial
-    chain_id = connect_rpc(rpc_url).eth.chain_id
+    chain_id = connect_rpc(rpc_url, chain.patience_seconds).eth.chain_id
     address = deploy(
-        rpc_url, wallet, rules, sha256(initial.model).digest(), sha256(initial.provenance).digest()
+        rpc_url,
+        wallet,
+        rules,
+        sha256(initial.model).digest(),
+        sha256(initial.provenance).digest(),
+        patience=chain.patience_seconds,
+        finality_depth=chain.finality_depth,
     )
     ledger = LedgerClient(
-        rpc_url, address, wallet=wallet, journal=Journal(directory.coordinator / JOURNAL), chain_id=chain_id
+        rpc_url,
+        address,
+        wallet=wallet,
+        journal=Journal(directory.coordinator / JOURNAL),
+        chain_id=chain_id,
+        patience=chain.patience_seconds,
+        finality_depth=chain.finality_depth,
     )
     budget = micro(settings.privacy.budget or settings.privacy.epsilon)
     for folder, weight_class in zip(directory.institutions(), prepared.weight_classes, strict=True):
         ledger.register_institution(Wallet.load(folder / WALLET).address, weight_class, budget)
-    connect(directory, Connection(rpc_url=rpc_url, chain_id=chain_id, contract=address))
+    connect(
+        directory,
+        Connection(
+            rpc_url=rpc_url,
+            chain_id=chain_id,
+            contract=address,
+            patience_seconds=chain.patience_seconds,
+            finality_depth=chain.finality_depth,
+        ),
+    )
 
 
 def recover_chain(directory: RunDirectory) -> None:

@@ -306,13 +306,21 @@ class LedgerClient:
 def _rehearse(w3: Web3, call: TxParams) -> int:
     """Let the node run the call without sending it; the gas it took. Raises LedgerRefusal when the contract refuses."""
     try:
-        return w3.eth.estimate_gas(call)
+        return _estimate(w3, call)
     except ContractCustomError as error:
         raise refusal(str(error.data)) from None
     except ContractLogicError as error:
         raise ChainError(f"The ledger contract failed: {error.message}.") from None
     except Web3RPCError as error:
         raise ChainError(f"The node refused a rehearsal: {error.message}.") from None
+
+
+def _estimate(w3: Web3, call: TxParams) -> int:
+    try:
+        return w3.eth.estimate_gas(call)
+    except ContractLogicError:
+        w3.eth.call(call)  # which fails too, and says why on nodes whose estimates don't
+        raise
 
 
 def _gas_limit(estimate: int, participants: int, bound: int) -> int:
