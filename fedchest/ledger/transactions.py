@@ -24,6 +24,10 @@ class _Overtaken(Exception):
     """Another holder of the key used the transaction's nonce for another one."""
 
 
+class _Refused(ChainError):
+    """The node did not take a transaction, and it is in no block and no pool."""
+
+
 class Sender:
     """Sends one wallet's transactions to one chain.
 
@@ -66,6 +70,9 @@ class Sender:
                     return self._deliver(transaction)
                 except _Overtaken:
                     self._forget(transaction)
+                except _Refused:
+                    self._forget(transaction)  # the caller knows that it was not sent, and may act otherwise
+                    raise
         raise ChainError(
             f"Another process sends as {self._address} all the time: no transaction of this one was taken within "
             f"{self._seconds:.0f} s."
@@ -131,7 +138,7 @@ class Sender:
             # Known already, mined already, nonce in use: nodes say it in many words, so go and look.
             self._require_not_overtaken(transaction)
             if self._nonce("pending") <= transaction.nonce:
-                raise ChainError(
+                raise _Refused(
                     f"The node refused a transaction of {self._address}: {error.message}."
                 ) from None
 

@@ -298,3 +298,26 @@ def test_a_receipt_counts_when_it_is_deep_and_still_there(
     hashes = {record.number: record.hash for record in journal.records()}
     assert opened[0].block in hashes
     assert all(bytes(mining.eth.get_block(number)["hash"]) == hash for number, hash in hashes.items())
+
+
+def test_a_transaction_that_the_node_refuses_is_not_kept(study: StudyOnChain) -> None:
+    """Or it would be sent, and refused, before everything that comes after it."""
+    with pytest.raises(ChainError, match="The node refused a transaction of 0x"):
+        study.coordinator._sender.send(study.address, "0x", gas=1)  # type: ignore[union-attr]
+    assert LedgerClient(study.rpc_url, study.address, study.wallet).open_round(CONFIG) == 1
+
+
+def test_what_is_not_final_is_not_believed(own_chain: LocalChain, tmp_path: Path) -> None:
+    study = StudyOnChain(own_chain.rpc_url, tmp_path)
+    w3 = connect(own_chain.rpc_url)
+    command(w3, "anvil_mine", hex(DEPTH))
+    journal = Journal(tmp_path / "party.jsonl")
+    reader = LedgerClient(own_chain.rpc_url, study.address, journal=journal, finality_depth=DEPTH)
+    opened = study.coordinator.open_round(CONFIG)
+    for newer in range(DEPTH + 1):
+        final = newer == DEPTH
+        reader.sync()
+        assert reader.current_round() == (opened if final else 0)
+        assert ("RoundOpened" in [event.name for event in reader.events()]) == final
+        assert reader.head()[0] == journal.records()[-1].number == w3.eth.block_number - DEPTH
+        command(w3, "evm_mine")
