@@ -70,7 +70,7 @@ def held(path: Path, seconds: float = 0.0) -> Iterator[None]:
         end = time.monotonic() + seconds
         while not _locks(descriptor):
             if time.monotonic() >= end:
-                raise StoreError(f"{path} is in use by another process (waited {seconds:.0f} s).")
+                raise StoreError(f"{path} is in use by another process; end that one first.")
             time.sleep(_LOCK_POLL_SECONDS)
         yield
     finally:
