@@ -86,7 +86,12 @@ MOMENTS: dict[str, tuple[type, str, int, bool]] = {
 }
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+SLOW = MOMENTS.keys() - {"before the proposal", "with the proposal in flight"}
+
+
+@pytest.mark.parametrize(
+    "moment", [pytest.param(moment, marks=pytest.mark.slow if moment in SLOW else ()) for moment in MOMENTS]
+)
 def test_a_chain_killed_in_round_2_is_rebuilt_and_the_round_goes_on(
     make_settings: Callable[..., Settings],
     tmp_path: Path,

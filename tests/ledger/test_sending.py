@@ -19,6 +19,7 @@ from fedchest.ledger.chain import LocalChain
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.contract import LedgerRefusal
 from fedchest.ledger.journal import Journal
+from fedchest.ledger.records import Phase
 from fedchest.ledger.rpc import command, connect
 from fedchest.ledger.transactions import Sender
 from fedchest.ledger.wallet import Wallet
@@ -223,14 +224,23 @@ def test_only_its_owner_reads_what_was_sent(study: StudyOnChain) -> None:
     assert study.wallet.path.with_suffix(".sent").stat().st_mode & 0o777 == 0o600
 
 
-def test_two_coordinators_with_one_wallet_double_nothing(study: StudyOnChain, tmp_path: Path) -> None:
-    """From two folders, so that no lock is shared: the contract lets one of them open the round."""
+def test_two_coordinators_with_one_wallet_double_nothing(
+    study: StudyOnChain, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From two folders, so that no lock is shared, and both have signed before either sends: one opens the round."""
     copy = tmp_path / "elsewhere.key"
     shutil.copy(study.wallet.path, copy)
-    clients = [
-        LedgerClient(study.rpc_url, study.address, Wallet.load(path)) for path in (study.wallet.path, copy)
-    ]
+    wallets = [Wallet.load(path) for path in (study.wallet.path, copy)]
+    clients = [LedgerClient(study.rpc_url, study.address, wallet) for wallet in wallets]
     outcomes: list[str] = []
+    signed, both = threading.Barrier(2), threading.local()
+    push = Sender._push
+
+    def push_together(sender: Sender, transaction: Any) -> None:
+        if not hasattr(both, "signed"):
+            both.signed = True
+            signed.wait(30)
+        push(sender, transaction)
 
     def open_round(client: LedgerClient) -> None:
         try:
@@ -238,6 +248,7 @@ def test_two_coordinators_with_one_wallet_double_nothing(study: StudyOnChain, tm
         except LedgerRefusal as refused:
             outcomes.append(refused.name)
 
+    monkeypatch.setattr(Sender, "_push", push_together)
     threads = [threading.Thread(target=open_round, args=(client,)) for client in clients]
     for thread in threads:
         thread.start()
@@ -245,6 +256,43 @@ def test_two_coordinators_with_one_wallet_double_nothing(study: StudyOnChain, tm
         thread.join()
     assert sorted(outcomes) == ["1", "RoundLive"]
     assert [event.name for event in study.coordinator.events()].count("RoundOpened") == 1
+
+
+def test_a_receipt_that_is_gone_once_it_was_recorded_does_not_count(
+    own_chain: LocalChain, tmp_path: Path
+) -> None:
+    """The chain may be killed between the receipt and the journal, and be rebuilt without the block."""
+    study = StudyOnChain(own_chain.rpc_url, tmp_path)
+    w3 = connect(own_chain.rpc_url)
+    older = [command(w3, "evm_snapshot")]
+
+    def lose_once() -> None:
+        if older:
+            command(w3, "evm_revert", older.pop())
+
+    data = study.coordinator._contract.encode_abi("openRound", [CONFIG])
+    receipt = Sender(w3, study.wallet, 31337, record=lose_once).send(study.address, data, 500_000)
+    assert not older
+    assert study.coordinator.current_round() == 1
+    assert w3.eth.get_transaction_receipt(receipt["transactionHash"])["blockHash"] == receipt["blockHash"]
+
+
+def test_gas_suffices_for_the_attestation_that_became_the_last_of_the_quorum(
+    study: StudyOnChain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was estimated before another one came in between, and pays the credits now."""
+    round = study.proposed_round()
+    study.attest(0, round)
+    send = Sender.send
+
+    def send_after_another(sender: Sender, *arguments: Any) -> Any:
+        monkeypatch.setattr(Sender, "send", send)
+        study.attest(1, round)
+        return send(sender, *arguments)
+
+    monkeypatch.setattr(Sender, "send", send_after_another)
+    study.attest(2, round)
+    assert study.coordinator.round(round).phase is Phase.FINALIZED
 
 
 @pytest.fixture
