@@ -14,7 +14,6 @@ from fedchest.artifacts import ArtifactStore
 from fedchest.federation.attestation import OwnUpdate, attest_to
 from fedchest.federation.directory import (
     CONNECTION,
-    JOURNAL,
     SITE,
     STUDY,
     WALLET,
@@ -29,10 +28,10 @@ from fedchest.federation.messages import (
     ProposalMessage,
     UpdateReply,
 )
+from fedchest.federation.party import open_ledger
 from fedchest.federation.study import Study
 from fedchest.federation.trainer import LocalTrainer
 from fedchest.ledger.client import LedgerClient
-from fedchest.ledger.journal import Journal
 from fedchest.ledger.records import REQUIRED_CHECKS, Institution, RoundState, UpdateCommitment
 from fedchest.ledger.wallet import Wallet
 from fedchest.protection.codec import CODEC_NAME, Codec
@@ -62,13 +61,7 @@ class Site:
         """Open the hospital's folder and check the chain that it pins. Raises StoreError, KeyFileError, ChainError."""
         connection = read_document(folder / CONNECTION, Connection)
         wallet = Wallet.load(folder / WALLET)
-        ledger = LedgerClient(
-            connection.rpc_url,
-            connection.contract,
-            wallet=wallet,
-            journal=Journal(folder / JOURNAL),
-            chain_id=connection.chain_id,
-        )
+        ledger = open_ledger(folder, connection)
         study = read_study(folder / STUDY)
         return cls(read_document(folder / SITE, SiteDocument), study, ledger, wallet, folder)
 

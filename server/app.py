@@ -4,6 +4,7 @@ from flwr.app import ArrayRecord, Context
 from flwr.serverapp import Grid, ServerApp
 
 from fedchest.federation.sites import coordinator_folder
+from fedchest.files import held
 from server.coordinator import Coordinator
 from server.strategy import VerifiedFedAvg
 
@@ -12,7 +13,12 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
-    """Run the study's remaining rounds."""
+    """Run the study's remaining rounds. Raises StoreError when another process does so already."""
+    with held(coordinator_folder()):
+        _run(grid)
+
+
+def _run(grid: Grid) -> None:
     coordinator = Coordinator.open(coordinator_folder())
     strategy = VerifiedFedAvg(coordinator)
     strategy.settle_interrupted_round(grid)

@@ -17,10 +17,8 @@ from fedchest.artifacts import ArtifactStore
 from fedchest.federation.directory import (
     CONNECTION,
     COORDINATOR,
-    JOURNAL,
     SEALING_KEY,
     STUDY,
-    WALLET,
     Connection,
     CoordinatorDocument,
     read_document,
@@ -30,14 +28,13 @@ from fedchest.federation.evaluation import PublicEvaluation
 from fedchest.federation.expectation import accepted_update, expectation
 from fedchest.federation.layout import update_layout
 from fedchest.federation.messages import ModelMessage, ProposalMessage, UpdateReply
+from fedchest.federation.party import open_ledger
 from fedchest.federation.progress import ProgressLog
 from fedchest.federation.recomputation import recompute, sum_claim
 from fedchest.federation.study import Study
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.contract import LedgerRefusal
-from fedchest.ledger.journal import Journal
 from fedchest.ledger.records import Institution, Phase, Proposal, RoundState
-from fedchest.ledger.wallet import Wallet
 from fedchest.protection.codec import Codec, EncodedUpdate, Layout
 from fedchest.protection.keys import load_sealing_key
 from fedchest.protection.manifest import MAX_BYTES as MAX_MANIFEST_BYTES
@@ -78,13 +75,7 @@ class Coordinator:
     def open(cls, folder: Path) -> "Coordinator":
         """Open the coordinator's folder and check the chain. Raises StoreError, KeyFileError, ChainError."""
         connection = read_document(folder / CONNECTION, Connection)
-        ledger = LedgerClient(
-            connection.rpc_url,
-            connection.contract,
-            wallet=Wallet.load(folder / WALLET),
-            journal=Journal(folder / JOURNAL),
-            chain_id=connection.chain_id,
-        )
+        ledger = open_ledger(folder, connection)
         document = read_document(folder / COORDINATOR, CoordinatorDocument)
         return cls(
             document, read_study(folder / STUDY), ledger, load_sealing_key(folder / SEALING_KEY), folder
@@ -174,12 +165,18 @@ class Coordinator:
 
     def settle(self, state: RoundState) -> None:
         """Wait for the quorum until the round's deadline; a round still undecided then is expired."""
-        while (state := self.ledger.round(state.number)).phase.is_live:
+        while (state := self._recorded(state.number)).phase.is_live:
             if time.time() > state.deadline:
                 self._expire(state)
             time.sleep(_SETTLING_POLL_SECONDS)
-        self.ledger.sync()
         self._progress.report("settled", round=state.number, finalized=state.phase is Phase.FINALIZED)
+
+    def _recorded(self, round_number: int) -> RoundState:
+        """The round as it is once the journal holds it: what is acted on can't get lost with the chain."""
+        state = self.ledger.round(round_number)
+        self.ledger.sync()
+        now = self.ledger.round(round_number)
+        return now if now == state else self._recorded(round_number)
 
     def _expire(self, state: RoundState) -> None:
         """Void the round by the chain's clock, which may be behind ours: then the next look tries again."""

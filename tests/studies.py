@@ -60,16 +60,25 @@ class StudyOnChain:
         size: int = 4,
         journal: Journal | None = None,
         founded: bool = True,
+        wallet: Wallet | None = None,
+        finality_depth: int = 0,
+        patience: float = 0.0,
         **rules: Any,
     ) -> None:
-        self.wallet = Wallet.create(folder / "coordinator.key")
+        self.rpc_url = rpc_url
+        self.wallet = wallet or Wallet.create(folder / "coordinator.key")
         self.rules = replace(RULES, **rules)
-        self.address = deploy(rpc_url, self.wallet, self.rules)
-        self.coordinator = LedgerClient(rpc_url, self.address, self.wallet, journal)
+        depth = finality_depth
+        self.address = deploy(rpc_url, self.wallet, self.rules, finality_depth=depth)
+        self.coordinator = LedgerClient(
+            rpc_url, self.address, self.wallet, journal, patience=patience, finality_depth=depth
+        )
         self.wallets = [Wallet.create(folder / f"institution{number}.key") for number in range(size)]
         for wallet in self.wallets:
             self.coordinator.register_founder(wallet.address, WEIGHT, BUDGET)
-        self.institutions = [LedgerClient(rpc_url, self.address, wallet) for wallet in self.wallets]
+        self.institutions = [
+            LedgerClient(rpc_url, self.address, wallet, patience=patience) for wallet in self.wallets
+        ]
         if founded:
             self.decide(lambda institution: institution.approve_initial_model(INITIAL_MODEL, PROVENANCE))
             self.coordinator.sync()

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fedchest.artifacts import ArtifactStore
 from fedchest.errors import StoreError
-from fedchest.files import OWNER_ONLY, append_durably, write_atomically
+from fedchest.files import OWNER_ONLY, append_durably, held, write_atomically
 
 
 def test_a_write_replaces_the_whole_file(tmp_path: Path) -> None:
@@ -109,3 +109,33 @@ def test_only_files_named_by_a_hash_are_listed(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_bytes(b"")
     assert list(ArtifactStore(tmp_path)) == []
     assert list(ArtifactStore(tmp_path / "absent")) == []
+
+
+def test_what_is_held_is_held_by_one_alone_and_let_go(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "file"):
+        (tmp_path / "file").touch()
+        with (
+            held(path),
+            pytest.raises(StoreError, match="in use by another process"),
+            held(path, seconds=0.05),
+        ):
+            pytest.fail("two hold it")
+        with held(path):
+            pass
+
+
+def test_what_is_absent_is_not_held(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"absent can't be opened: No such file"), held(tmp_path / "absent"):
+        pytest.fail("nothing is held")
+
+
+def test_who_waits_gets_it_once_it_is_free(tmp_path: Path) -> None:
+    def hold(index: int) -> int:
+        with held(tmp_path, seconds=30):
+            inside.append(index)
+            assert len(inside) == 1
+            return inside.pop()
+
+    inside: list[int] = []
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(hold, range(40))) == list(range(40))

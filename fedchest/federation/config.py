@@ -291,6 +291,15 @@ class ChainSettings(_Section):
         3600, ge=1, lt=2**31, description="time for training and submitting, a round"
     )
     attestation_seconds: int = Field(600, ge=1, lt=2**31, description="time for attesting, a round")
+    patience_seconds: int = Field(
+        120,
+        ge=0,
+        lt=2**31,
+        description="longest wait for a chain that does not answer; 0: none, and no restart",
+    )
+    finality_depth: int = Field(
+        0, ge=0, le=1000, description="blocks on top before one is believed; 0 where none is ever taken back"
+    )
     minimum_accepted: int = Field(1, ge=1, description="fewest accepted updates that make a model")
     cohort_size: int = Field(0, ge=0, description="institutions drawn for a round; 0: all")
     crash_only: bool = Field(False, description="simple majority: not Byzantine-safe, and reports say so")

@@ -19,13 +19,18 @@ _Document = TypeVar("_Document", bound=BaseModel)
 
 
 class Connection(BaseModel):
-    """The chain as a party pins it: where it answers, which chain it is, and the study's contract."""
+    """The chain as a party pins it: where it answers, which chain it is, and the study's contract.
+
+    How long it is waited for in seconds, and how many of its newest blocks are not believed yet.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rpc_url: str
     chain_id: int
     contract: str
+    patience_seconds: int = 0
+    finality_depth: int = 0
 
 
 class SiteDocument(BaseModel):

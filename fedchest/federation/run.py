@@ -1,7 +1,7 @@
 """Running a prepared directory: start the chain, deploy or find the contract, run the rounds, stop the chain."""
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 
@@ -20,12 +20,15 @@ from fedchest.federation.engines.deployment import run_deployed
 from fedchest.federation.engines.in_process import run_in_process
 from fedchest.federation.engines.simulation import run_in_simulation
 from fedchest.federation.initial import InitialModel
+from fedchest.federation.party import open_ledger
 from fedchest.federation.prepare import PreparedRun
 from fedchest.federation.software import software_digest
 from fedchest.files import write_atomically
-from fedchest.ledger.chain import LocalChain, require_free_port, require_program
-from fedchest.ledger.client import LedgerClient, deploy
+from fedchest.ledger.chain import LocalChain, require_free_port
+from fedchest.ledger.client import deploy
 from fedchest.ledger.journal import Journal
+from fedchest.ledger.keeper import kept_running
+from fedchest.ledger.programs import require_program
 from fedchest.ledger.records import Rules
 from fedchest.ledger.rpc import connect as connect_rpc
 from fedchest.ledger.wallet import Wallet
@@ -68,7 +71,11 @@ def chain_of(directory: RunDirectory, settings: Settings) -> Iterator[str]:
         yield settings.chain.rpc
         return
     with LocalChain(directory.chain, engine=settings.chain.chain, port=settings.chain.chain_port) as chain:
-        yield chain.rpc_url
+        if settings.chain.patience_seconds == 0:
+            yield chain.rpc_url
+            return
+        with kept_running(chain, lambda: recover_chain(directory)):
+            yield chain.rpc_url
 
 
 def found_study(prepared: PreparedRun, settings: Settings, rpc_url: str) -> None:
@@ -88,32 +95,33 @@ def found_study(prepared: PreparedRun, settings: Settings, rpc_url: str) -> None
         norm_bound=min(math.ceil(study.norm_bound * 1e6), 2**64 - 1),
         epsilon_budget=budget,
     )
-    chain_id = connect_rpc(rpc_url).eth.chain_id
-    address = deploy(rpc_url, wallet, rules)
-    ledger = LedgerClient(
-        rpc_url, address, wallet=wallet, journal=Journal(directory.coordinator / JOURNAL), chain_id=chain_id
+    chain_id = connect_rpc(rpc_url, chain.patience_seconds).eth.chain_id
+    address = deploy(
+        rpc_url, wallet, rules, patience=chain.patience_seconds, finality_depth=chain.finality_depth
     )
-    wallets = [Wallet.load(folder / WALLET) for folder in directory.institutions()]
-    for institution, weight_class in zip(wallets, prepared.weight_classes, strict=True):
-        ledger.register_founder(institution.address, weight_class, budget)
-    journals = [Journal(folder / JOURNAL) for folder in directory.institutions()]
-    _approve(
-        prepared.initial,
-        [
-            LedgerClient(rpc_url, address, one, journal, chain_id=chain_id)
-            for one, journal in zip(wallets, journals, strict=True)
-        ],
+    connection = Connection(
+        rpc_url=rpc_url,
+        chain_id=chain_id,
+        contract=address,
+        patience_seconds=chain.patience_seconds,
+        finality_depth=chain.finality_depth,
     )
+    ledger = open_ledger(directory.coordinator, connection)
+    for folder, weight_class in zip(directory.institutions(), prepared.weight_classes, strict=True):
+        ledger.register_founder(Wallet.load(folder / WALLET).address, weight_class, budget)
+    _approve(directory, prepared.initial, connection)
     ledger.sync()
-    connect(directory, Connection(rpc_url=rpc_url, chain_id=chain_id, contract=address))
+    connect(directory, connection)
 
 
-def _approve(initial: InitialModel, institutions: Sequence[LedgerClient]) -> None:
+def _approve(directory: RunDirectory, initial: InitialModel, connection: Connection) -> None:
     """Each institution approves the first model, until their quorum has."""
     model, provenance = sha256(initial.model).digest(), sha256(initial.provenance).digest()
-    for institution in institutions:
-        if institution.initial_model() != model:
-            institution.approve_initial_model(model, provenance)
+    for folder in directory.institutions():
+        institution = open_ledger(folder, connection)
+        if institution.initial_model() == model:
+            return
+        institution.approve_initial_model(model, provenance)
 
 
 def recover_chain(directory: RunDirectory) -> None:

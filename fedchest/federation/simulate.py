@@ -28,8 +28,10 @@ from fedchest.federation.run import (
     recover_chain,
     require_chain_possible,
 )
+from fedchest.files import held
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.journal import Journal
+from fedchest.ledger.rebuild import bring_back
 
 Announce = Callable[[str], None]
 
@@ -43,7 +45,7 @@ def simulate(settings: Settings, root: Path, announce: Announce) -> Results:
         "Preparing: reading and decoding the data, dividing the patients, making keys and the initial model"
     )
     prepared = prepare(settings, root)
-    with chain_of(prepared.directory, settings) as rpc_url:
+    with held(root), chain_of(prepared.directory, settings) as rpc_url:
         announce("Founding the study: deploying the contract, registering the institutions")
         found_study(prepared, settings, rpc_url)
         return _run(prepared.directory, settings, announce)
@@ -55,11 +57,14 @@ def resume(root: Path, announce: Announce) -> Results:
     settings = read_document(directory.settings, Settings)
     if not (directory.coordinator / CONNECTION).exists():
         raise StoreError(f"{root} was interrupted before its first round: start a new run.")
-    announce("Rebuilding the chain from the journals")
-    recover_chain(directory)
-    with chain_of(directory, settings) as rpc_url:
-        reconnect(directory, rpc_url)
-        return _run(directory, settings, announce)
+    with held(root):
+        announce("Rebuilding the chain from the journals")
+        recover_chain(directory)
+        with chain_of(directory, settings) as rpc_url:
+            reconnect(directory, rpc_url)
+            if settings.chain.rpc is not None:
+                bring_back(rpc_url, Journal(directory.chain / JOURNAL))
+            return _run(directory, settings, announce)
 
 
 def _run(directory: RunDirectory, settings: Settings, announce: Announce) -> Results:
@@ -72,6 +77,8 @@ def _run(directory: RunDirectory, settings: Settings, announce: Announce) -> Res
         connection.contract,
         journal=Journal(directory.coordinator / JOURNAL),
         chain_id=connection.chain_id,
+        patience=connection.patience_seconds,
+        finality_depth=connection.finality_depth,
     )
     local_only = _local_only(directory, settings, ledger, announce) if settings.run.local_baselines else {}
     ledger.sync()

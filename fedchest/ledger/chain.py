@@ -2,6 +2,7 @@
 
 import atexit
 import contextlib
+import gzip
 import os
 import shutil
 import signal
@@ -10,25 +11,23 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import TracebackType
-from typing import Literal
 
 from web3 import Web3
 
-import fedchest
 from fedchest.errors import ChainError
-from fedchest.ledger.journal import Journal, rebuild
-from fedchest.ledger.rpc import LOCAL_CHAIN_ID, command, connect
+from fedchest.ledger.journal import Journal
+from fedchest.ledger.programs import GENESIS_TIME, HOST, Engine, anvil, ganache
+from fedchest.ledger.rebuild import next_time, rebuild
+from fedchest.ledger.rpc import command, connect
 
-Engine = Literal["anvil", "ganache"]
-
-_HOST = "127.0.0.1"
-# Part of the genesis block, and so of every block hash: changing one of these makes old journals useless.
-_GENESIS_TIME = 1_700_000_000
-_BLOCK_GAS_LIMIT = 1_000_000_000
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
-_NODE_MODULES = Path(fedchest.__file__).resolve().parents[1] / "contracts" / "node_modules"
+
+
+class OutlivingThread(threading.Thread):
+    """A thread that ends after each node that it starts."""
 
 
 class LocalChain:
@@ -45,11 +44,12 @@ class LocalChain:
         self._engine = engine
         self._port = port
         self._process: subprocess.Popen[bytes] | None = None
+        self._was_started = False
 
     @property
     def rpc_url(self) -> str:
         """Where the node answers once it was started; the same after a restart."""
-        return f"http://{_HOST}:{self._port}"
+        return f"http://{HOST}:{self._port}"
 
     @property
     def running(self) -> bool:
@@ -59,6 +59,9 @@ class LocalChain:
     def start(self) -> None:
         """Start the node; a non-empty journal is replayed into it first, to the same block hashes.
 
+        After a restart it answers only once it is complete: parties may be waiting at its address, and must not see
+        half a chain, nor add to it.
+
         Raises ChainError when the node's program is missing, the port is taken, the node does not come up, or
         a journal's block does not reproduce.
         """
@@ -66,20 +69,19 @@ class LocalChain:
             return
         self._port = _free_port() if self._port is None else require_free_port(self._port)
         self.directory.mkdir(parents=True, exist_ok=True)
-        records = self.journal.records()
         atexit.register(self.stop)
         try:
-            self._process = _spawn(self._command(replay=bool(records)), self.directory / "node.log")
-            w3 = self._await_node()
-            if self._engine == "anvil":
-                rebuild(w3, records)
-                command(w3, "evm_setAutomine", True)
-                # The machine's clock may have been set back since; a chain's never goes back.
-                command(w3, "evm_setTime", max(int(time.time()), w3.eth.get_block("latest")["timestamp"] + 1))
-            self.journal.follow(w3)
+            if self._engine == "ganache":
+                self._process = _spawn(ganache(self._port, self.directory / "ganache"), self._log)
+            elif self._was_started and self.journal.records():
+                self._start_complete(self._port)
+            else:
+                self._start_rebuilt(self._port)
+            self.journal.follow(self._await_node(self.rpc_url))
         except BaseException:
             self._kill()
             raise
+        self._was_started = True
 
     def stop(self) -> None:
         """Record the last blocks and end the node; does nothing when it isn't running."""
@@ -98,26 +100,39 @@ class LocalChain:
     ) -> None:
         self.stop()
 
-    def _command(self, *, replay: bool) -> list[str]:
-        if self._engine == "ganache":
-            # Berlin, the last version without base fees, lets wallets without a balance transact.
-            options = f"""--server.host {_HOST} --server.port {self._port} --chain.chainId {LOCAL_CHAIN_ID}
-                --chain.networkId {LOCAL_CHAIN_ID} --chain.hardfork berlin --miner.defaultGasPrice 0
-                --miner.blockGasLimit {_BLOCK_GAS_LIMIT} --wallet.totalAccounts 1"""
-            database = ["--database.dbPath", str(self.directory / "ganache")]
-            return [*_ganache(), *options.split(), *database]
-        options = f"""--host {_HOST} --port {self._port} --chain-id {LOCAL_CHAIN_ID} --hardfork prague
-            --timestamp {_GENESIS_TIME} --gas-limit {_BLOCK_GAS_LIMIT} --base-fee 0 --gas-price 0 --accounts 1
-            --order fifo --quiet"""
-        return [_anvil(), *options.split(), *(["--no-mining"] if replay else [])]
+    @property
+    def _log(self) -> Path:
+        return self.directory / "node.log"
 
-    def _await_node(self) -> Web3:
+    def _start_rebuilt(self, port: int) -> Web3:
+        """Start an Anvil at `port` and repeat the journal's blocks in it."""
+        records = self.journal.records()
+        options = ["--no-mining"] if records else []
+        self._process = _spawn(anvil(port, GENESIS_TIME, *options), self._log)
+        w3 = self._await_node(f"http://{HOST}:{port}")
+        rebuild(w3, records)
+        command(w3, "evm_setAutomine", True)
+        return w3
+
+    def _start_complete(self, port: int) -> None:
+        """Rebuild at an address that nobody knows, and start the known one from the state that comes out."""
+        w3 = self._start_rebuilt(_free_port())
+        dumped = gzip.decompress(bytes.fromhex(command(w3, "anvil_dumpState", False)[2:]))
+        start = next_time(w3)
+        self._kill()
+        with TemporaryDirectory() as folder:
+            state = Path(folder) / "state.json"
+            state.write_bytes(dumped)
+            self._process = _spawn(anvil(port, start, "--load-state", str(state)), self._log)
+            self._await_node(self.rpc_url)
+
+    def _await_node(self, rpc_url: str) -> Web3:
         deadline = time.monotonic() + _START_SECONDS
         while time.monotonic() < deadline and self.running:
             with contextlib.suppress(ChainError):
-                return connect(self.rpc_url)
+                return connect(rpc_url)
             time.sleep(0.02)
-        raise ChainError(f"The local chain did not start; {self.directory / 'node.log'} says why.")
+        raise ChainError(f"The local chain did not start; {self._log} says why.")
 
     def _kill(self) -> None:
         if self._process is None:
@@ -131,20 +146,13 @@ class LocalChain:
         self._process = None
 
 
-def require_program(engine: Engine) -> None:
-    """Raise ChainError when the node's program is not installed."""
-    if engine == "ganache":
-        _ganache()
-    else:
-        _anvil()
-
-
 def _spawn(arguments: list[str], output: Path) -> "subprocess.Popen[bytes]":
     # In a session of its own Ctrl-C does not reach the node before its last blocks are in the journal. The
-    # kernel ends it when this process dies; it watches the thread that forked, so only the main one, which
-    # lives as long, is bound.
+    # kernel ends it when this process dies; it watches the thread that forked, so only one that lives as long is
+    # bound.
     setpriv = shutil.which("setpriv")
-    if setpriv is not None and threading.current_thread() is threading.main_thread():
+    thread = threading.current_thread()
+    if setpriv is not None and (thread is threading.main_thread() or isinstance(thread, OutlivingThread)):
         arguments = [setpriv, "--pdeathsig", "KILL", *arguments]
     with output.open("ab") as file:
         return subprocess.Popen(
@@ -152,32 +160,9 @@ def _spawn(arguments: list[str], output: Path) -> "subprocess.Popen[bytes]":
         )
 
 
-def _anvil() -> str:
-    chosen = os.environ.get("FEDCHEST_ANVIL")
-    if chosen is not None and shutil.which(chosen) is None:
-        raise ChainError(f"FEDCHEST_ANVIL names {chosen}, which is not a program.")
-    # The native program rather than the npm package's starter, which would stay beside it as a second
-    # process.
-    shipped = sorted(_NODE_MODULES.glob("@foundry-rs/anvil-*/bin/anvil"))
-    found = chosen or (str(shipped[0]) if shipped else shutil.which("anvil"))
-    if found is None:
-        raise ChainError(
-            "Anvil was not found: run npm install in contracts/, or set FEDCHEST_ANVIL to its path."
-        )
-    return found
-
-
-def _ganache() -> list[str]:
-    script = _NODE_MODULES / "ganache" / "dist" / "node" / "cli.js"
-    node = shutil.which("node")
-    if node is None or not script.exists():
-        raise ChainError("Ganache was not found: install Node and run npm install in contracts/.")
-    return [node, str(script)]
-
-
 def _free_port() -> int:
     with socket.socket() as probe:
-        probe.bind((_HOST, 0))
+        probe.bind((HOST, 0))
         return int(probe.getsockname()[1])
 
 
@@ -186,7 +171,7 @@ def require_free_port(port: int) -> int:
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((_HOST, port))
+            probe.bind((HOST, port))
         except (OSError, OverflowError):
-            raise ChainError(f"Port {port} on {_HOST} can't be used; is another program on it?") from None
+            raise ChainError(f"Port {port} on {HOST} can't be used; is another program on it?") from None
     return port

@@ -6,14 +6,15 @@ from typing import Any
 
 from eth_typing import HexStr
 from web3 import Web3
-from web3.exceptions import ContractCustomError, ContractLogicError
+from web3.exceptions import ContractCustomError, ContractLogicError, Web3Exception, Web3RPCError
 from web3.types import TxParams, TxReceipt
 
 from fedchest.errors import ChainError
 from fedchest.ledger.artifact import artifact
 from fedchest.ledger.contract import deployed, refusal
 from fedchest.ledger.events import EventReader
-from fedchest.ledger.journal import Journal
+from fedchest.ledger.journal import Journal, follow_patiently
+from fedchest.ledger.patience import within
 from fedchest.ledger.records import (
     Attestation,
     Event,
@@ -27,30 +28,36 @@ from fedchest.ledger.records import (
     Submission,
     UpdateCommitment,
 )
-from fedchest.ledger.rpc import LOCAL_CHAIN_ID, commands, connect, fetch
+from fedchest.ledger.rpc import LOCAL_CHAIN_ID, commands, connect, fetch, last_final
+from fedchest.ledger.sent import SentTransactions
 from fedchest.ledger.snapshot import Snapshot
-from fedchest.ledger.transactions import Sender
+from fedchest.ledger.transactions import ACTION_SECONDS, Sender
 from fedchest.ledger.wallet import Wallet
 from fedchest.protection.commitment import commitment
 from fedchest.protection.context import UpdateContext
 
-# Measured upper bounds (docs/ledger.md) with a margin; asking the node would be wrong as well as slow, since
-# the attestation that completes the quorum costs far more than the same one a moment before.
+# What a transaction may use at most: measured upper bounds (docs/ledger.md) with a margin. The node's estimate alone
+# would be wrong, since the attestation that completes the quorum costs far more than the same one a moment before:
+# for what others may do in between, each participant's share is added to it.
 _GAS_DEPLOYMENT = 8_000_000
 _GAS_BASE = 500_000
 _GAS_PER_INSTITUTION = 60_000
+_GAS_HEADROOM = 1.5
 
 
-def deploy(rpc_url: str, wallet: Wallet, rules: Rules) -> str:
+def deploy(
+    rpc_url: str, wallet: Wallet, rules: Rules, *, patience: float = 0.0, finality_depth: int = 0
+) -> str:
     """Create a study's ledger, with `wallet` as its coordinator, and return its address.
 
-    Raises LedgerRefusal (InvalidRules) and ChainError.
+    `patience` and `finality_depth` as of `LedgerClient`. Raises LedgerRefusal (InvalidRules) and ChainError.
     """
-    w3 = connect(rpc_url)
+    w3 = connect(rpc_url, patience)
     factory = w3.eth.contract(abi=artifact().abi, bytecode=artifact().bytecode)
     data = HexStr(str(factory.constructor(astuple(rules)).data_in_transaction))
-    _rehearse(w3, {"from": Web3.to_checksum_address(wallet.address), "data": data})
-    receipt = Sender(w3, wallet).send(None, data, _GAS_DEPLOYMENT)
+    estimate = _rehearse(w3, {"from": Web3.to_checksum_address(wallet.address), "data": data})
+    sender = Sender(w3, wallet, w3.eth.chain_id, depth=finality_depth, patience=patience)
+    receipt = sender.send(None, data, _gas_limit(estimate, 0, _GAS_DEPLOYMENT))
     address = receipt["contractAddress"]
     if receipt["status"] != 1 or address is None:
         raise ChainError("The ledger contract could not be created on this chain.")
@@ -73,18 +80,24 @@ class LedgerClient:
         journal: Journal | None = None,
         *,
         chain_id: int = LOCAL_CHAIN_ID,
+        patience: float = 0.0,
+        finality_depth: int = 0,
     ) -> None:
-        self._w3 = connect(rpc_url)
+        self._w3 = connect(rpc_url, patience)
+        self._patience = patience
+        self._depth = finality_depth
         self.chain_id = self._w3.eth.chain_id
         if self.chain_id != chain_id:
             raise ChainError(f"The chain at {rpc_url} has id {self.chain_id}, not {chain_id}.")
         self._contract = deployed(self._w3, address)
         self.address = str(self._contract.address)
         self.wallet = wallet
-        self._sender = Sender(self._w3, wallet) if wallet is not None else None
         self._journal = journal
-        self._reader = EventReader(self._w3, self._contract)
+        self._reader = EventReader(self._w3, self._contract, finality_depth)
+        self._sender = self._sender_of(wallet) if wallet is not None else None
         self.sync()
+        if self._sender is not None:
+            self._sender.catch_up()
 
     # The coordinator's actions.
 
@@ -219,9 +232,12 @@ class LedgerClient:
         return self._act("reportEquivocation", astuple(one), signature, astuple(other), other_signature)
 
     def sync(self) -> None:
-        """Bring the journal up to the head. Raises ChainError when the chain was rolled back or replaced."""
+        """Bring the journal up to the head. Raises ChainError when the chain was rolled back or replaced.
+
+        A chain that lacks the journal's last block may be coming up again and is waited for.
+        """
         if self._journal is not None:
-            self._journal.follow(self._w3)
+            follow_patiently(self._journal, self._w3, self._depth, self._patience)
 
     # Views.
 
@@ -322,7 +338,7 @@ class LedgerClient:
 
     def head(self) -> tuple[int, bytes]:
         """Number and hash of the chain's last block."""
-        block = self._w3.eth.get_block("latest")
+        block = self._w3.eth.get_block(last_final(self._w3, self._depth))
         return block["number"], bytes(block["hash"])
 
     def block_hashes(self, numbers: Sequence[int]) -> list[bytes | None]:
@@ -357,9 +373,12 @@ class LedgerClient:
 
     def _view(self, name: str, *arguments: Any) -> Any:
         try:
-            return self._contract.functions[name](*arguments).call()
+            block = last_final(self._w3, self._depth)
+            return self._contract.functions[name](*arguments).call(block_identifier=block)
         except ContractCustomError as error:
             raise refusal(str(error.data)) from None
+        except Web3Exception as error:
+            raise ChainError(f"The chain does not tell the ledger's {name}: {error}") from None
 
     def _act(self, name: str, *arguments: Any, participants: int = 0, rehearse: bool = True) -> Receipt:
         if self._sender is None or self.wallet is None:
@@ -370,13 +389,26 @@ class LedgerClient:
             "to": self._contract.address,
             "data": data,
         }
-        if rehearse:
-            _rehearse(self._w3, call)
-        receipt = self._sender.send(self.address, data, _GAS_BASE + participants * _GAS_PER_INSTITUTION)
-        self.sync()
+        bound = _GAS_BASE + participants * _GAS_PER_INSTITUTION
+        with within(max(self._patience, ACTION_SECONDS)):
+            self.sync()
+            gas = _gas_limit(_rehearse(self._w3, call), participants, bound) if rehearse else bound
+            receipt = self._sender.send(self.address, data, gas)
         if receipt["status"] != 1:
             raise self._lost_race(call, receipt)
         return Receipt(Web3.to_hex(receipt["transactionHash"]), receipt["blockNumber"], receipt["gasUsed"])
+
+    def _sender_of(self, wallet: Wallet) -> Sender:
+        sent = SentTransactions(wallet.path, self._reader.creation())
+        return Sender(
+            self._w3,
+            wallet,
+            self.chain_id,
+            sent=sent,
+            record=self.sync,
+            depth=self._depth,
+            patience=self._patience,
+        )
 
     def _lost_race(self, call: TxParams, receipt: TxReceipt) -> ChainError:
         """Why a transaction failed although its rehearsal passed: another came in between."""
@@ -394,11 +426,28 @@ def _institution(id: int, entry: Sequence[Any]) -> Institution:
     return Institution(id, wallet, weight_class, budget, strikes, Status(status), *rest)
 
 
-def _rehearse(w3: Web3, call: TxParams) -> None:
-    """Let the node run the call without sending it. Raises LedgerRefusal when the contract refuses it."""
+def _rehearse(w3: Web3, call: TxParams) -> int:
+    """Let the node run the call without sending it; the gas it took. Raises LedgerRefusal when the contract refuses."""
     try:
-        w3.eth.call(call)
+        return _estimate(w3, call)
     except ContractCustomError as error:
         raise refusal(str(error.data)) from None
     except ContractLogicError as error:
         raise ChainError(f"The ledger contract failed: {error.message}.") from None
+    except Web3RPCError as error:
+        raise ChainError(f"The node refused a rehearsal: {error.message}.") from None
+
+
+def _estimate(w3: Web3, call: TxParams) -> int:
+    try:
+        return w3.eth.estimate_gas(call)
+    except ContractLogicError:
+        w3.eth.call(call)  # which fails too, and says why on nodes whose estimates don't
+        raise
+
+
+def _gas_limit(estimate: int, participants: int, bound: int) -> int:
+    """The estimate with headroom, up to `bound`: a node that is wrong, or lies, can't make a wallet pay for more."""
+    if estimate > bound:
+        raise ChainError(f"The node estimates {estimate} gas where {bound} is the most that can be needed.")
+    return min(int(_GAS_HEADROOM * estimate) + participants * _GAS_PER_INSTITUTION, bound)

@@ -14,7 +14,7 @@ from web3.contract import Contract
 
 from fedchest.errors import ChainError
 from fedchest.ledger.records import Event, Rules, VoidCause
-from fedchest.ledger.rpc import command, commands
+from fedchest.ledger.rpc import command, commands, last_final
 
 Log = Mapping[str, Any]
 """A log as the node gives it: JSON with numbers and bytes in hexadecimal."""
@@ -36,8 +36,10 @@ class EventReader:
     block.
     """
 
-    def __init__(self, w3: Web3, contract: Contract) -> None:
+    def __init__(self, w3: Web3, contract: Contract, depth: int = 0) -> None:
+        """`depth`: how many of the newest blocks are left out."""
         self._w3 = w3
+        self._depth = depth
         self._address = contract.address
         kinds = [_Kind(entry) for entry in contract.abi if entry["type"] == "event"]
         self._kinds = {kind.topic: kind for kind in kinds}
@@ -58,11 +60,23 @@ class EventReader:
         logs = self._logs(from_block, None, [*topics, *(f"0x{value:064x}" for value in indexed)])
         return [self._fields(log) for log in logs]
 
+    def creation(self) -> bytes:
+        """Hash of the block in which the contract was created: what no two chains have in common."""
+        topics = [topic for topic, kind in self._kinds.items() if kind.name == "StudyCreated"]
+        logs = self._logs(0, None, topics)
+        if not logs:
+            raise ChainError(f"The chain has no event of the creation of {self._address}.")
+        return bytes.fromhex(logs[0]["blockHash"][2:])
+
+    def _last(self) -> str:
+        block = last_final(self._w3, self._depth)
+        return hex(block) if isinstance(block, int) else str(block)
+
     def _logs(self, from_block: int, to_block: int | None, topics: Sequence[str]) -> list[Log]:
         query = {
             "address": self._address,
             "fromBlock": hex(from_block),
-            "toBlock": "latest" if to_block is None else hex(to_block),
+            "toBlock": self._last() if to_block is None else hex(to_block),
             "topics": list(topics),
         }
         return list(command(self._w3, "eth_getLogs", query))

@@ -5,7 +5,6 @@ to the same hashes once they differ, so that whoever holds a journal notices; te
 these.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -22,9 +21,17 @@ from web3.exceptions import BlockNotFound
 from web3.types import TxData
 
 from fedchest.errors import ChainError, StoreError
-from fedchest.ledger.rpc import command, fetch
+from fedchest.files import held
+from fedchest.ledger.patience import looks, time_left
+from fedchest.ledger.rpc import fetch
 
 log = logging.getLogger(__name__)
+
+_LOCK_SECONDS = 120.0
+
+
+class ChainBehind(ChainError):
+    """The node does not have all of a journal's blocks (yet): it is coming up, or was rolled back."""
 
 
 @dataclass(frozen=True)
@@ -72,30 +79,49 @@ class Journal:
             self._offset = self._height = 0
             return self._read_new(file)
 
-    def follow(self, w3: Web3) -> int:
+    def follow(self, w3: Web3, depth: int = 0) -> int:
         """Append, flushed, the blocks that the node has and the journal lacks; returns the height reached.
 
-        Raises ChainError when the node no longer has the journal's last block: it was rolled back or
-        replaced.
+        The last `depth` blocks are left out: a chain that reorganises may take them back. Raises ChainError when
+        the node has another block in the place of the journal's last, and ChainBehind when it has none there.
         """
         with self._locked() as file:
             self._read_new(file)
-            self._check_lineage(w3)
-            records = block_records(w3, range(self._height + 1, w3.eth.block_number + 1))
-            if records:
-                file.write(b"".join(record.to_line() for record in records))
+        # Asked without the lock: the node may be gone, and whoever brings it back reads this journal.
+        records = self._news(w3, depth)
+        with self._locked() as file:
+            others = {record.number: record.hash for record in self._read_new(file)}
+            if any(others.get(record.number, record.hash) != record.hash for record in records):
+                raise self._differs(max(others))
+            fresh = [record for record in records if record.number > self._height]
+            if fresh:
+                file.write(b"".join(record.to_line() for record in fresh))
                 file.flush()
                 os.fsync(file.fileno())
-                self._advance(records, file.tell())
+                self._advance(fresh, file.tell())
             return self._height
+
+    def _news(self, w3: Web3, depth: int) -> list[BlockRecord]:
+        height, head = self._height, self._head
+        try:
+            if height > 0 and hash_of(w3, height) != head:
+                raise self._differs(height)
+            return block_records(w3, range(height + 1, w3.eth.block_number - depth + 1))
+        except BlockNotFound:
+            raise ChainBehind(
+                f"The chain ends before what is recorded in {self.path}: block {height} is missing. Was it "
+                "restarted from an older state?"
+            ) from None
+
+    def _differs(self, number: int) -> ChainError:
+        return ChainError(f"The chain is not the one recorded in {self.path}: block {number} differs.")
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self.path.touch()
-            with self.path.open("r+b") as file:
-                fcntl.flock(file, fcntl.LOCK_EX)
+            with held(self.path, min(_LOCK_SECONDS, time_left())), self.path.open("r+b") as file:
                 yield file
         except OSError as error:
             raise StoreError(f"{self.path} can't be read or written: {error.strerror}.") from None
@@ -130,18 +156,16 @@ class Journal:
         if records:
             self._height, self._head = records[-1].number, records[-1].hash
 
-    def _check_lineage(self, w3: Web3) -> None:
-        if self._height == 0:
-            return
+
+def follow_patiently(journal: Journal, w3: Web3, depth: int, patience: float) -> None:
+    """`Journal.follow`, which for `patience` seconds takes a chain that is behind for one that is coming up again."""
+    for _ in looks(patience):
         try:
-            found = _hash(w3, self._height)
-        except BlockNotFound:
-            found = b""
-        if found != self._head:
-            raise ChainError(
-                f"The chain is not the one recorded in {self.path}: block {self._height} "
-                + ("differs." if found else "is missing.")
-            )
+            journal.follow(w3, depth)
+            return
+        except ChainBehind as error:
+            behind = error
+    raise behind
 
 
 def block_records(w3: Web3, numbers: Sequence[int]) -> list[BlockRecord]:
@@ -158,31 +182,8 @@ def block_records(w3: Web3, numbers: Sequence[int]) -> list[BlockRecord]:
     ]
 
 
-def rebuild(w3: Web3, records: Sequence[BlockRecord]) -> None:
-    """Repeat the recorded blocks on a fresh development node that does not mine by itself.
-
-    Raises ChainError, naming the block, at the first that does not come out with its recorded hash.
-    """
-    for index, record in enumerate(records):
-        try:
-            for raw in record.transactions:
-                command(w3, "eth_sendRawTransaction", "0x" + raw.hex())
-            command(w3, "evm_mine", {"timestamp": record.timestamp})
-        except ChainError as error:
-            _check_hashes(w3, records[:index])
-            raise ChainError(f"Block {record.number} of the journal can't be repeated: {error}") from None
-    _check_hashes(w3, records)
-
-
-def _check_hashes(w3: Web3, records: Sequence[BlockRecord]) -> None:
-    """Each block's hash covers its parent's, so that the last one speaks for all before it."""
-    if not records or _hash(w3, records[-1].number) == records[-1].hash:
-        return
-    wrong = next(record.number for record in records if _hash(w3, record.number) != record.hash)
-    raise ChainError(f"Block {wrong} of the journal does not reproduce its recorded hash.")
-
-
-def _hash(w3: Web3, number: int) -> bytes:
+def hash_of(w3: Web3, number: int) -> bytes:
+    """Hash of one of the node's blocks."""
     return bytes(w3.eth.get_block(number)["hash"])
 
 

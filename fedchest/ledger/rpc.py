@@ -1,63 +1,25 @@
-"""One way to reach a node: every wait is bounded, and a node that does not answer is one sentence."""
+"""Asking a node: one method, one method many times, in batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from requests import Session
-from requests.exceptions import RequestException
 from web3 import HTTPProvider, Web3
-from web3.exceptions import BadResponseFormat
-from web3.types import RPCEndpoint, RPCResponse
+from web3.types import BlockIdentifier, RPCEndpoint
 
 from fedchest.errors import ChainError
+from fedchest.ledger.provider import PatientProvider
 
 LOCAL_CHAIN_ID = 31337
-_TIMEOUT_SECONDS = 20
 _BATCH = 200
 
 
-class _Provider(HTTPProvider):
-    """HTTP without silent retries, whose failures name the address."""
-
-    def __init__(self, rpc_url: str) -> None:
-        super().__init__(
-            rpc_url,
-            request_kwargs={"timeout": _TIMEOUT_SECONDS},
-            session=_session(),
-            exception_retry_configuration=None,
-        )
-
-    def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
-        try:
-            return super().make_request(method, params)
-        except (RequestException, BadResponseFormat, ValueError):
-            raise self._unreachable() from None
-
-    def make_batch_request(
-        self, batch_requests: list[tuple[RPCEndpoint, Any]]
-    ) -> list[RPCResponse] | RPCResponse:
-        try:
-            return super().make_batch_request(batch_requests)
-        except (RequestException, BadResponseFormat, ValueError):
-            raise self._unreachable() from None
-
-    def _unreachable(self) -> ChainError:
-        return ChainError(f"No Ethereum node answers at {self.endpoint_uri}; check the RPC address.")
-
-
-def _session() -> Session:
-    """A session that does not look for proxies in the environment at each of a round's hundreds of calls."""
-    session = Session()
-    session.trust_env = False
-    return session
-
-
-def connect(rpc_url: str) -> Web3:
+def connect(rpc_url: str, patience: float = 0.0) -> Web3:
     """A web3 instance for the node at `rpc_url`.
 
-    Raises ChainError, now and at each later call, when no node answers there.
+    Raises ChainError, now and at each later call, when no node answers there for `patience` seconds; without
+    patience at the first failure.
     """
-    w3 = Web3(_Provider(rpc_url))
+    w3 = Web3(PatientProvider(rpc_url, patience))
     w3.middleware_onion.remove(
         "validation"
     )  # it asks for the chain's id before every call; transactions carry it
@@ -88,6 +50,11 @@ def commands(w3: Web3, method: str, parameters: Sequence[Sequence[Any]]) -> list
                 raise ChainError(f"The node refused {method}: {response['error']}.")
             results.append(response["result"])
     return results
+
+
+def last_final(w3: Web3, depth: int) -> BlockIdentifier:
+    """The newest block with `depth` blocks on top, which is where a chain that reorganises is believed."""
+    return "latest" if depth == 0 else max(w3.eth.block_number - depth, 0)
 
 
 def fetch(w3: Web3, method: Callable[[Any], Any], keys: Sequence[Any]) -> Iterator[Any]:

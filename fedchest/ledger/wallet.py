@@ -1,9 +1,8 @@
 """A party's secp256k1 key in an owner-only file, and the lock by which it sends one transaction a time."""
 
-import fcntl
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 
 from fedchest.errors import KeyFileError
+from fedchest.files import held
 from fedchest.protection.keys import read_secret, write_secret
 
 
@@ -53,12 +53,12 @@ class Wallet:
         signed: SignedTransaction = self._account.sign_transaction(transaction)
         return signed
 
-    @contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Hold the key alone, among threads and processes of this machine."""
-        with self.path.open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def exclusive(self, seconds: float) -> AbstractContextManager[None]:
+        """Hold the key alone, among threads and processes of this machine.
+
+        Raises StoreError when another has held it for `seconds`.
+        """
+        return held(self.path, seconds)
 
 
 def recover_address(message: bytes, signature: bytes) -> str | None:

@@ -87,6 +87,7 @@ def test_killed_in_round_2(make_settings, processes: ForkServerContext, tmp_path
         training={"rounds": 2},
         partition={"institutions": 2},
         privacy={"dp": True, "epsilon": 8},
+        chain={"patience_seconds": 0 if moment.victim == CHAIN else 120},  # 0: nobody starts the chain again
     )
     first_model = tmp_path / "first-model"
     arguments = (settings, moment.call, moment.occurrence, moment.before, moment.victim, first_model)
