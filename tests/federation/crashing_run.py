@@ -18,6 +18,7 @@ from fedchest.federation.simulate import simulate  # noqa: E402
 from fedchest.federation.trainer import LocalTrainer  # noqa: E402
 from fedchest.ledger.chain import LocalChain  # noqa: E402
 from fedchest.ledger.client import LedgerClient  # noqa: E402
+from fedchest.ledger.records import UpdateCommitment  # noqa: E402
 
 client_app()  # imported here, once, for all the processes that are forked with this module loaded
 server_app()
@@ -60,7 +61,8 @@ def run_and_die(
 def in_round_2(actor: Any, arguments: tuple[Any, ...]) -> bool:
     if isinstance(actor, LocalTrainer):
         return arguments[-1] == f"round {ROUND}"
-    number = arguments[0] if arguments else actor.current_round()
+    about = arguments[0] if arguments else actor.current_round()
+    number = about.round if isinstance(about, UpdateCommitment) else about
     return bool(number == ROUND)
 
 
