@@ -43,8 +43,8 @@ class Sequence:
 
     def __init__(self, seed: int) -> None:
         self.random = Random(seed)
-        cohort = self.random.choice([0, 0, 0, 3])
-        minimum = self.random.choice([1, 2, 3])
+        minimum = self.random.choice([1, 2, 3, 4])
+        cohort = self.random.choice([0, 0, 0, max(3, minimum)])
         crash_only = self.random.random() < 0.3
         rules = Rules(CONFIG, b"a" * 32, SECONDS, SECONDS, cohort, minimum, crash_only, 10**6, BUDGET)
         self.contract = ContractDriver(rules, COORDINATOR)
@@ -58,6 +58,10 @@ class Sequence:
     @property
     def phase(self) -> Phase:
         return self.model.phase(self.number)
+
+    @property
+    def suspended(self) -> list[int]:
+        return [id for id, one in enumerate(self.model.institutions) if one.status is Status.SUSPENDED]
 
     def step(self) -> None:
         """One action, mostly of those that the round's phase calls for."""
@@ -81,6 +85,8 @@ class Sequence:
         anything += [self.decide, self.decide, self.rotate, self.report, self.withdraw]
         if self.model.paused and self.random.random() < 0.6:
             self.support("unpause", ())
+        elif self.suspended and self.random.random() < 0.15:
+            self.support("reinstateInstitution", (self.suspended[0],))
         elif self.phase.is_live and self.contract.now > self.model.rounds[-1].deadline:
             self.random.choice([self.expire, self.expire, *anything])()
         elif self.random.random() < 0.2:
@@ -137,9 +143,6 @@ class Sequence:
     def action(self) -> tuple[str, tuple[Any, ...]]:
         """Something to decide; now and then what can't be done, and mostly what others support already."""
         count = len(self.model.institutions)
-        suspended = [id for id, one in enumerate(self.model.institutions) if one.status is Status.SUSPENDED]
-        if suspended and self.random.random() < 0.2:
-            return ("reinstateInstitution", (suspended[0],))
         waiting = [key[:2] for key in self.model.supporters if self.model.supporters[key]]
         if waiting and self.random.random() < 0.75:
             return self.random.choice(waiting)
