@@ -36,14 +36,18 @@ class LocalChain:
 
     Block times follow the wall clock, transactions cost nothing and wallets need no balance. The node answers
     on the loopback interface only, but whoever reaches it there can edit it: what makes it evidence is the
-    journal.
+    journal. A `replica` (Anvil only) makes no block of its own and records none: its holder repeats another
+    chain's blocks in it, and appends to the journal what came out alike.
     """
 
-    def __init__(self, directory: Path, *, engine: Engine = "anvil", port: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, engine: Engine = "anvil", port: int | None = None, replica: bool = False
+    ) -> None:
         self.directory = directory
         self.journal = Journal(directory / "journal.jsonl")
         self._engine = engine
         self._port = port
+        self._replica = replica
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -73,6 +77,9 @@ class LocalChain:
             w3 = self._await_node()
             if self._engine == "anvil":
                 rebuild(w3, records)
+            if self._replica:
+                return
+            if self._engine == "anvil":
                 command(w3, "evm_setAutomine", True)
                 # The machine's clock may have been set back since; a chain's never goes back.
                 command(w3, "evm_setTime", max(int(time.time()), w3.eth.get_block("latest")["timestamp"] + 1))
@@ -84,7 +91,7 @@ class LocalChain:
     def stop(self) -> None:
         """Record the last blocks and end the node; does nothing when it isn't running."""
         atexit.unregister(self.stop)
-        if self.running:
+        if self.running and not self._replica:
             with contextlib.suppress(ChainError):  # the node may be dying already
                 self.journal.follow(connect(self.rpc_url))
         self._kill()
@@ -109,7 +116,9 @@ class LocalChain:
         options = f"""--host {_HOST} --port {self._port} --chain-id {LOCAL_CHAIN_ID} --hardfork prague
             --timestamp {_GENESIS_TIME} --gas-limit {_BLOCK_GAS_LIMIT} --base-fee 0 --gas-price 0 --accounts 1
             --order fifo --quiet"""
-        return [_anvil(), *options.split(), *(["--no-mining"] if replay else [])]
+        # Keeping each old state would cost a replica half its speed, and nobody asks it for one.
+        kind = ["--prune-history"] if self._replica else []
+        return [_anvil(), *options.split(), *kind, *(["--no-mining"] if replay or self._replica else [])]
 
     def _await_node(self) -> Web3:
         deadline = time.monotonic() + _START_SECONDS

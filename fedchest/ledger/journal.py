@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 import rlp
-from web3 import Web3
+from hexbytes import HexBytes
+from web3 import HTTPProvider, Web3
 from web3.exceptions import BlockNotFound
 from web3.types import TxData
 
-from fedchest.errors import ChainError, StoreError
-from fedchest.ledger.rpc import command, fetch
+from fedchest.errors import ChainError, StoreError, TamperError
+from fedchest.ledger.direct import direct_calls
+from fedchest.ledger.rpc import fetch
 
 log = logging.getLogger(__name__)
 
@@ -81,13 +83,16 @@ class Journal:
         with self._locked() as file:
             self._read_new(file)
             self._check_lineage(w3)
-            records = block_records(w3, range(self._height + 1, w3.eth.block_number + 1))
-            if records:
-                file.write(b"".join(record.to_line() for record in records))
-                file.flush()
-                os.fsync(file.fileno())
-                self._advance(records, file.tell())
+            self._write(file, block_records(w3, range(self._height + 1, w3.eth.block_number + 1)))
             return self._height
+
+    def append(self, records: Sequence[BlockRecord]) -> None:
+        """Append, flushed, blocks that go on where the journal ends. Raises StoreError when they don't."""
+        with self._locked() as file:
+            self._read_new(file)
+            if records and records[0].number != self._height + 1:
+                raise StoreError(f"{self.path} ends at block {self._height}, not before {records[0].number}.")
+            self._write(file, records)
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
@@ -99,6 +104,13 @@ class Journal:
                 yield file
         except OSError as error:
             raise StoreError(f"{self.path} can't be read or written: {error.strerror}.") from None
+
+    def _write(self, file: BinaryIO, records: Sequence[BlockRecord]) -> None:
+        if records:
+            file.write(b"".join(record.to_line() for record in records))
+            file.flush()
+            os.fsync(file.fileno())
+            self._advance(records, file.tell())
 
     def _read_new(self, file: BinaryIO) -> list[BlockRecord]:
         """Read on from where this object stopped, and leave the file at its sound end."""
@@ -125,7 +137,7 @@ class Journal:
             raise StoreError(f"{self.path}: line {number} holds block {record.number}.")
         return record
 
-    def _advance(self, records: list[BlockRecord], offset: int) -> None:
+    def _advance(self, records: Sequence[BlockRecord], offset: int) -> None:
         self._offset = offset
         if records:
             self._height, self._head = records[-1].number, records[-1].hash
@@ -138,7 +150,7 @@ class Journal:
         except BlockNotFound:
             found = b""
         if found != self._head:
-            raise ChainError(
+            raise TamperError(
                 f"The chain is not the one recorded in {self.path}: block {self._height} "
                 + ("differs." if found else "is missing.")
             )
@@ -158,28 +170,30 @@ def block_records(w3: Web3, numbers: Sequence[int]) -> list[BlockRecord]:
     ]
 
 
-def rebuild(w3: Web3, records: Sequence[BlockRecord]) -> None:
-    """Repeat the recorded blocks on a fresh development node that does not mine by itself.
+def rebuild(w3: Web3, records: Sequence[BlockRecord], source: str = "the journal") -> None:
+    """Repeat blocks of `source` on a development node that stands before them and does not mine by itself.
 
-    Raises ChainError, naming the block, at the first that does not come out with its recorded hash.
+    Raises TamperError, naming the block, at the first that does not come out with its recorded hash.
     """
-    for index, record in enumerate(records):
-        try:
-            for raw in record.transactions:
-                command(w3, "eth_sendRawTransaction", "0x" + raw.hex())
-            command(w3, "evm_mine", {"timestamp": record.timestamp})
-        except ChainError as error:
-            _check_hashes(w3, records[:index])
-            raise ChainError(f"Block {record.number} of the journal can't be repeated: {error}") from None
-    _check_hashes(w3, records)
+    assert isinstance(w3.provider, HTTPProvider)
+    with direct_calls(str(w3.provider.endpoint_uri)) as call:
+        for index, record in enumerate(records):
+            try:
+                for raw in record.transactions:
+                    call("eth_sendRawTransaction", "0x" + raw.hex())
+                call("evm_mine", {"timestamp": record.timestamp})
+            except ChainError as error:
+                _check_hashes(w3, records[:index], source)
+                raise TamperError(f"Block {record.number} of {source} can't be repeated: {error}") from None
+    _check_hashes(w3, records, source)
 
 
-def _check_hashes(w3: Web3, records: Sequence[BlockRecord]) -> None:
+def _check_hashes(w3: Web3, records: Sequence[BlockRecord], source: str) -> None:
     """Each block's hash covers its parent's, so that the last one speaks for all before it."""
     if not records or _hash(w3, records[-1].number) == records[-1].hash:
         return
     wrong = next(record.number for record in records if _hash(w3, record.number) != record.hash)
-    raise ChainError(f"Block {wrong} of the journal does not reproduce its recorded hash.")
+    raise TamperError(f"Block {wrong} of {source} does not reproduce its recorded hash.")
 
 
 def _hash(w3: Web3, number: int) -> bytes:
@@ -189,8 +203,8 @@ def _hash(w3: Web3, number: int) -> bytes:
 def _raw_transaction(tx: TxData) -> bytes:
     """The signed bytes of a transaction, put together from its fields: not every node hands them out.
 
-    Legacy and EIP-1559 transactions. The bytes must hash to the transaction's hash, which what an impersonating
-    node made up does not.
+    Kinds 0 to 2 (legacy, with an access list, EIP-1559). The bytes must hash to the transaction's hash, which
+    what an impersonating node made up does not.
     """
     to = tx.get("to")
     body = [tx["gas"], b"" if to is None else bytes.fromhex(to[2:]), tx["value"], bytes(tx["input"])]
@@ -198,11 +212,20 @@ def _raw_transaction(tx: TxData) -> bytes:
     if tx["type"] == 0:
         raw = rlp.encode([tx["nonce"], tx["gasPrice"], *body, tx["v"], *signature])
     else:
-        fees = [tx["maxPriorityFeePerGas"], tx["maxFeePerGas"]]
-        raw = b"\x02" + rlp.encode([tx["chainId"], tx["nonce"], *fees, *body, [], tx["v"], *signature])
+        capped = tx["type"] != 1
+        fees = [tx["maxPriorityFeePerGas"], tx["maxFeePerGas"]] if capped else [tx["gasPrice"]]
+        fields = [tx["chainId"], tx["nonce"], *fees, *body, _access_list(tx), tx["v"], *signature]
+        raw = (b"\x02" if capped else b"\x01") + rlp.encode(fields)
     if Web3.keccak(raw) != tx["hash"]:
-        raise ChainError(
+        raise TamperError(
             f"Transaction {Web3.to_hex(tx['hash'])} in block {tx['blockNumber']} is not signed by its sender, "
             "or of a kind that the journal can't keep."
         )
     return bytes(raw)
+
+
+def _access_list(tx: TxData) -> list[list[object]]:
+    return [
+        [bytes.fromhex(entry["address"][2:]), [HexBytes(key) for key in entry["storageKeys"]]]
+        for entry in tx.get("accessList", [])
+    ]
