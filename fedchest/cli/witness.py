@@ -139,23 +139,24 @@ def verify(board: Path, roster: Path, as_json: bool) -> int:
 @click.option("--board", type=_PATH, metavar="FOLDER", help="by the cosignatures there, with --roster")
 @click.option("--roster", type=_PATH, metavar="FILE", help="who the chain's witnesses are")
 @click.option("--rpc", metavar="URL", help="by the word of this node, whose chain has validators of its own")
+@click.option("--at-once", is_flag=True, help="with --rpc: every block is final at once, as under QBFT")
 @JsonOption
-def final(board: Path | None, roster: Path | None, rpc: str | None, as_json: bool) -> None:
+def final(board: Path | None, roster: Path | None, rpc: str | None, at_once: bool, as_json: bool) -> None:
     """The last final block: by the witnesses' cosignatures, or by the chain's own finality."""
-    block = _finality(board, roster, rpc).last()
+    block = _finality(board, roster, rpc, at_once).last()
     if as_json:
         click.echo(json.dumps({"final": _block(block)}))
     else:
         click.echo("No block is final." if block is None else f"Final is {block}.")
 
 
-def _finality(board: Path | None, roster: Path | None, rpc: str | None) -> Finality:
+def _finality(board: Path | None, roster: Path | None, rpc: str | None, at_once: bool) -> Finality:
     if rpc is not None and board is None and roster is None:
-        return ChainFinality(connect(rpc))
-    if rpc is None and board is not None and roster is not None:
+        return ChainFinality(connect(rpc), at_once=at_once)
+    if rpc is None and not at_once and board is not None and roster is not None:
         members = read_roster(roster)
         return CosignedFinality(Board(board, members.chain_id), Tally(members))
-    raise ConfigError("Give --board and --roster, or --rpc alone.")
+    raise ConfigError("Give --board and --roster, or --rpc (and --at-once).")
 
 
 def _steps(running: Witness, every: float, say: Callable[..., None]) -> Iterator[Progress]:

@@ -32,21 +32,22 @@ class CosignedFinality:
 
 
 class ChainFinality:
-    """Final is what the node calls so (its `finalized` block): for chains whose validators agree by themselves.
+    """Final is what the node says, for chains whose validators agree among themselves; the node is believed.
 
-    On Besu's QBFT every block is final at once; on proof of stake the last two epochs are not. The node is believed.
+    The `finalized` block, as on proof of stake; or the last, where blocks are final `at_once`, as under QBFT and IBFT.
     """
 
-    def __init__(self, w3: Web3) -> None:
+    def __init__(self, w3: Web3, *, at_once: bool = False) -> None:
         self._w3 = w3
+        self._name = "latest" if at_once else "finalized"
 
     def last(self) -> Checkpoint | None:
         """The last final block. Raises ChainError when the node does not answer or knows of no finality."""
         first, final = (
-            command(self._w3, "eth_getBlockByNumber", name, False) for name in ("0x0", "finalized")
+            command(self._w3, "eth_getBlockByNumber", name, False) for name in ("0x0", self._name)
         )
         if first is None or final is None:
-            raise ChainError("The node knows no finalized block: its chain has no finality of its own.")
+            raise ChainError(f"The node knows no {self._name} block: its chain has no such finality.")
         height = int(final["number"], 16)
         genesis, block_hash = (bytes.fromhex(block["hash"][2:]) for block in (first, final))
         return Checkpoint(genesis, height, block_hash) if height else None

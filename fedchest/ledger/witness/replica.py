@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from web3 import Web3
 from web3.types import BlockData
 
 from fedchest.errors import StoreError
@@ -21,6 +22,7 @@ class Replica:
     def __init__(self, folder: Path, genesis: bytes, port: int | None = None) -> None:
         self._chain = LocalChain(folder, port=port, replica=True)
         self._hashes = [genesis]
+        self._w3: Web3 | None = None
 
     @property
     def rpc_url(self) -> str:
@@ -44,6 +46,7 @@ class Replica:
         """
         self._chain.stop()
         self._chain.start()
+        self._w3 = connect(self.rpc_url)
         self._hashes[1:] = [record.hash for record in self._chain.journal.records()]
         if bytes(self._block(0)["hash"]) != self._hashes[0]:
             self.stop()
@@ -60,9 +63,9 @@ class Replica:
 
         Raises TamperError, naming block and source, when one does not come out with its hash.
         """
-        if not self._chain.running or connect(self.rpc_url).eth.block_number != self.height:
+        if not self._chain.running or self._node().eth.block_number != self.height:
             self.start()  # an earlier attempt was broken off
-        rebuild(connect(self.rpc_url), records, source)
+        rebuild(self._node(), records, source)
         return bytes(self._block(self.height + len(records))["stateRoot"])
 
     def agree(self, records: Sequence[BlockRecord]) -> None:
@@ -71,4 +74,8 @@ class Replica:
         self._hashes += [record.hash for record in records]
 
     def _block(self, height: int) -> BlockData:
-        return connect(self.rpc_url).eth.get_block(height)
+        return self._node().eth.get_block(height)
+
+    def _node(self) -> Web3:
+        assert self._w3 is not None, "the replica was not started"
+        return self._w3

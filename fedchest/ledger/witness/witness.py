@@ -55,6 +55,11 @@ class Witness:
         """Its own node: what is read there follows from the blocks, whatever the sequencer's node answers."""
         return self._replica.rpc_url
 
+    @property
+    def address(self) -> str:
+        """Of the key with which it cosigns."""
+        return self._wallet.address
+
     def __enter__(self) -> "Witness":
         with ExitStack() as opening:
             self._wallet = self._held_wallet(opening)
