@@ -23,7 +23,7 @@ from web3.exceptions import BlockNotFound
 from web3.types import TxData
 
 from fedchest.errors import ChainError, StoreError, TamperError
-from fedchest.ledger.direct import direct_calls
+from fedchest.ledger.direct import Call, results
 from fedchest.ledger.rpc import fetch
 
 log = logging.getLogger(__name__)
@@ -176,16 +176,23 @@ def rebuild(w3: Web3, records: Sequence[BlockRecord], source: str = "the journal
     Raises TamperError, naming the block, at the first that does not come out with its recorded hash.
     """
     assert isinstance(w3.provider, HTTPProvider)
-    with direct_calls(str(w3.provider.endpoint_uri)) as call:
-        for index, record in enumerate(records):
-            try:
-                for raw in record.transactions:
-                    call("eth_sendRawTransaction", "0x" + raw.hex())
-                call("evm_mine", {"timestamp": record.timestamp})
-            except ChainError as error:
-                _check_hashes(w3, records[:index], source)
-                raise TamperError(f"Block {record.number} of {source} can't be repeated: {error}") from None
+    calls = [(index, call) for index, record in enumerate(records) for call in _calls(record)]
+    done = 0
+    try:
+        for _ in results(str(w3.provider.endpoint_uri), [call for _, call in calls]):
+            done += 1
+    except ChainError as error:
+        index = calls[done][0]
+        _check_hashes(w3, records[:index], source)
+        raise TamperError(f"Block {records[index].number} of {source} can't be repeated: {error}") from None
     _check_hashes(w3, records, source)
+
+
+def _calls(record: BlockRecord) -> Iterator[Call]:
+    """What repeats the block."""
+    for raw in record.transactions:
+        yield "eth_sendRawTransaction", ["0x" + raw.hex()]
+    yield "evm_mine", [{"timestamp": record.timestamp}]
 
 
 def _check_hashes(w3: Web3, records: Sequence[BlockRecord], source: str) -> None:
