@@ -10,6 +10,7 @@ from benchmarks import (
     dp_step,
     event_index,
     explorer,
+    gas,
     loading,
     round_overhead,
     scale,
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "round_overhead": round_overhead,
     "scale": scale,
     "event_index": event_index,
+    "gas": gas,
     "explorer": explorer,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")

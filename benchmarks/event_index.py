@@ -1,6 +1,5 @@
 """The event index against the node: building it, asking it, and a million events in it."""
 
-import hashlib
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,15 +10,14 @@ from typing import Any
 
 from eth_utils.abi import event_signature_to_log_topic
 
+from benchmarks.played_study import Study
 from benchmarks.report import Case, run
-from benchmarks.synthetic import BLOCK_SECONDS, RULES, START, SyntheticLedger, digest
+from benchmarks.synthetic import BLOCK_SECONDS, START, SyntheticLedger, digest
 from fedchest.audit.index import RANGE_BLOCKS, EventIndex, EventSource
 from fedchest.audit.queries import IndexReader, Row, Selection, open_index
 from fedchest.ledger.chain import LocalChain
-from fedchest.ledger.client import LedgerClient, deploy
-from fedchest.ledger.records import REQUIRED_CHECKS, Attestation, Proposal, UpdateCommitment
+from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.rpc import command, commands, connect
-from fedchest.ledger.wallet import Wallet
 
 INSTITUTIONS, ROUNDS = 20, 100
 """Of the study played on a real chain."""
@@ -68,29 +66,10 @@ def _build_anew(path: Path, ledger: EventSource) -> None:
 
 def _play(rpc_url: str, folder: Path) -> LedgerClient:
     """A study of ROUNDS finalized rounds in which every institution takes part."""
-    wallet = Wallet.create(folder / "coordinator.key")
-    address = deploy(rpc_url, wallet, RULES)
-    coordinator = LedgerClient(rpc_url, address, wallet)
-    wallets = [Wallet.create(folder / f"{number}.key") for number in range(INSTITUTIONS)]
-    for one in wallets:
-        coordinator.register_founder(one.address, 1, 10**9)
-    sites = [LedgerClient(rpc_url, address, one) for one in wallets]
-    for site in sites[: 2 * INSTITUTIONS // 3 + 1]:
-        site.approve_initial_model(b"i" * 32, b"v" * 32)
+    study = Study(rpc_url, folder, INSTITUTIONS)
     for _ in range(ROUNDS):
-        _play_round(coordinator, sites)
-    return coordinator
-
-
-def _play_round(coordinator: LedgerClient, sites: Sequence[LedgerClient]) -> None:
-    base = coordinator.global_model()
-    number = coordinator.open_round(b"c" * 32)
-    for id, site in enumerate(sites):
-        site.submit_update(UpdateCommitment(number, id, base, b"s" * 32, b"p" * 32, b"m" * 32, 1, number))
-    model = hashlib.sha256(base).digest()
-    coordinator.propose(number, Proposal(model, b"r" * 32, b"q" * 32, bytes(24)), range(INSTITUTIONS), {})
-    for site in sites:
-        site.attest(number, Attestation(model, bytes(24), bytes(24), REQUIRED_CHECKS))
+        study.play_round()
+    return study.coordinator
 
 
 class _Node:

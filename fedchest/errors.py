@@ -25,6 +25,10 @@ class ChainError(FedChestError):
     """The chain can't be reached, started, or is not the chain that was pinned."""
 
 
+class TamperError(ChainError):
+    """The chain shows what no honest sequencer makes: edited state, forged transactions, a rollback, two histories."""
+
+
 class BudgetError(FedChestError):
     """Training is refused because of the cohort's privacy budget or the state of its ledger file."""
 

@@ -9,6 +9,7 @@ from fedchest.cli.data import data
 from fedchest.cli.evaluate import evaluate, predict
 from fedchest.cli.simulate import demo, simulate
 from fedchest.cli.train import pretrain, train
+from fedchest.cli.witness import witness
 from fedchest.errors import FedChestError
 
 FAULT, INTERRUPTED = 2, 130
@@ -20,7 +21,7 @@ def fedchest() -> None:
     """Federated, differentially private chest-radiograph classification with an on-chain audit trail."""
 
 
-for command in (simulate, demo, train, pretrain, evaluate, predict, data, audit):
+for command in (simulate, demo, train, pretrain, evaluate, predict, data, audit, witness):
     fedchest.add_command(command)
 
 

@@ -35,14 +35,18 @@ class LocalChain:
 
     Block times follow the wall clock, transactions cost nothing and wallets need no balance. The node answers
     on the loopback interface only, but whoever reaches it there can edit it: what makes it evidence is the
-    journal.
+    journal. A `replica` (Anvil only) makes no block of its own and records none: its holder repeats another
+    chain's blocks in it, and appends to the journal what came out alike.
     """
 
-    def __init__(self, directory: Path, *, engine: Engine = "anvil", port: int | None = None) -> None:
+    def __init__(
+        self, directory: Path, *, engine: Engine = "anvil", port: int | None = None, replica: bool = False
+    ) -> None:
         self.directory = directory
         self.journal = Journal(directory / "journal.jsonl")
         self._engine = engine
         self._port = port
+        self._replica = replica
         self._process: subprocess.Popen[bytes] | None = None
         self._was_started = False
 
@@ -73,11 +77,13 @@ class LocalChain:
         try:
             if self._engine == "ganache":
                 self._process = _spawn(ganache(self._port, self.directory / "ganache"), self._log)
-            elif self._was_started and self.journal.records():
+            elif self._was_started and self.journal.records() and not self._replica:
                 self._start_complete(self._port)
             else:
                 self._start_rebuilt(self._port)
-            self.journal.follow(self._await_node(self.rpc_url))
+            w3 = self._await_node(self.rpc_url)
+            if not self._replica:
+                self.journal.follow(w3)
         except BaseException:
             self._kill()
             raise
@@ -86,7 +92,7 @@ class LocalChain:
     def stop(self) -> None:
         """Record the last blocks and end the node; does nothing when it isn't running."""
         atexit.unregister(self.stop)
-        if self.running:
+        if self.running and not self._replica:
             with contextlib.suppress(ChainError):  # the node may be dying already
                 self.journal.follow(connect(self.rpc_url))
         self._kill()
@@ -107,11 +113,15 @@ class LocalChain:
     def _start_rebuilt(self, port: int) -> Web3:
         """Start an Anvil at `port` and repeat the journal's blocks in it."""
         records = self.journal.records()
-        options = ["--no-mining"] if records else []
+        options = ["--no-mining"] if records or self._replica else []
+        # Keeping each old state would cost a replica half its speed, and nobody asks it for one.
+        options += ["--prune-history"] if self._replica else []
         self._process = _spawn(anvil(port, GENESIS_TIME, *options), self._log)
         w3 = self._await_node(f"http://{HOST}:{port}")
         rebuild(w3, records)
-        command(w3, "evm_setAutomine", True)
+        if not self._replica:
+            command(w3, "evm_setTime", next_time(w3))
+            command(w3, "evm_setAutomine", True)
         return w3
 
     def _start_complete(self, port: int) -> None:

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 import rlp
+from hexbytes import HexBytes
 from web3 import Web3
 from web3.exceptions import BlockNotFound
 from web3.types import TxData
 
-from fedchest.errors import ChainError, StoreError
+from fedchest.errors import ChainError, StoreError, TamperError
 from fedchest.files import held
 from fedchest.ledger.patience import looks, time_left
 from fedchest.ledger.rpc import fetch
@@ -93,13 +94,16 @@ class Journal:
             others = {record.number: record.hash for record in self._read_new(file)}
             if any(others.get(record.number, record.hash) != record.hash for record in records):
                 raise self._differs(max(others))
-            fresh = [record for record in records if record.number > self._height]
-            if fresh:
-                file.write(b"".join(record.to_line() for record in fresh))
-                file.flush()
-                os.fsync(file.fileno())
-                self._advance(fresh, file.tell())
+            self._write(file, [record for record in records if record.number > self._height])
             return self._height
+
+    def append(self, records: Sequence[BlockRecord]) -> None:
+        """Append, flushed, blocks that go on where the journal ends. Raises StoreError when they don't."""
+        with self._locked() as file:
+            self._read_new(file)
+            if records and records[0].number != self._height + 1:
+                raise StoreError(f"{self.path} ends at block {self._height}, not before {records[0].number}.")
+            self._write(file, records)
 
     def _news(self, w3: Web3, depth: int) -> list[BlockRecord]:
         height, head = self._height, self._head
@@ -113,8 +117,8 @@ class Journal:
                 "restarted from an older state?"
             ) from None
 
-    def _differs(self, number: int) -> ChainError:
-        return ChainError(f"The chain is not the one recorded in {self.path}: block {number} differs.")
+    def _differs(self, number: int) -> TamperError:
+        return TamperError(f"The chain is not the one recorded in {self.path}: block {number} differs.")
 
     @contextmanager
     def _locked(self) -> Iterator[BinaryIO]:
@@ -125,6 +129,13 @@ class Journal:
                 yield file
         except OSError as error:
             raise StoreError(f"{self.path} can't be read or written: {error.strerror}.") from None
+
+    def _write(self, file: BinaryIO, records: Sequence[BlockRecord]) -> None:
+        if records:
+            file.write(b"".join(record.to_line() for record in records))
+            file.flush()
+            os.fsync(file.fileno())
+            self._advance(records, file.tell())
 
     def _read_new(self, file: BinaryIO) -> list[BlockRecord]:
         """Read on from where this object stopped, and leave the file at its sound end."""
@@ -151,7 +162,7 @@ class Journal:
             raise StoreError(f"{self.path}: line {number} holds block {record.number}.")
         return record
 
-    def _advance(self, records: list[BlockRecord], offset: int) -> None:
+    def _advance(self, records: Sequence[BlockRecord], offset: int) -> None:
         self._offset = offset
         if records:
             self._height, self._head = records[-1].number, records[-1].hash
@@ -190,8 +201,8 @@ def hash_of(w3: Web3, number: int) -> bytes:
 def _raw_transaction(tx: TxData) -> bytes:
     """The signed bytes of a transaction, put together from its fields: not every node hands them out.
 
-    Legacy and EIP-1559 transactions. The bytes must hash to the transaction's hash, which what an impersonating
-    node made up does not.
+    Kinds 0 to 2 (legacy, with an access list, EIP-1559). The bytes must hash to the transaction's hash, which
+    what an impersonating node made up does not.
     """
     to = tx.get("to")
     body = [tx["gas"], b"" if to is None else bytes.fromhex(to[2:]), tx["value"], bytes(tx["input"])]
@@ -199,11 +210,20 @@ def _raw_transaction(tx: TxData) -> bytes:
     if tx["type"] == 0:
         raw = rlp.encode([tx["nonce"], tx["gasPrice"], *body, tx["v"], *signature])
     else:
-        fees = [tx["maxPriorityFeePerGas"], tx["maxFeePerGas"]]
-        raw = b"\x02" + rlp.encode([tx["chainId"], tx["nonce"], *fees, *body, [], tx["v"], *signature])
+        capped = tx["type"] != 1
+        fees = [tx["maxPriorityFeePerGas"], tx["maxFeePerGas"]] if capped else [tx["gasPrice"]]
+        fields = [tx["chainId"], tx["nonce"], *fees, *body, _access_list(tx), tx["v"], *signature]
+        raw = (b"\x02" if capped else b"\x01") + rlp.encode(fields)
     if Web3.keccak(raw) != tx["hash"]:
-        raise ChainError(
+        raise TamperError(
             f"Transaction {Web3.to_hex(tx['hash'])} in block {tx['blockNumber']} is not signed by its sender, "
             "or of a kind that the journal can't keep."
         )
     return bytes(raw)
+
+
+def _access_list(tx: TxData) -> list[list[object]]:
+    return [
+        [bytes.fromhex(entry["address"][2:]), [HexBytes(key) for key in entry["storageKeys"]]]
+        for entry in tx.get("accessList", [])
+    ]

@@ -9,6 +9,7 @@ from typing import Any
 from eth_account import Account
 from eth_account.datastructures import SignedTransaction
 from eth_account.messages import encode_defunct
+from eth_keys.datatypes import Signature
 from eth_keys.exceptions import BadSignature
 from eth_utils.exceptions import ValidationError
 
@@ -48,6 +49,12 @@ class Wallet:
         """The signature (65 bytes) of a digest of 32 bytes, which the caller made and so knows the meaning of."""
         return bytes(self._account.unsafe_sign_hash(digest).signature)
 
+    def sign_typed(
+        self, domain: Mapping[str, Any], types: Mapping[str, Any], message: Mapping[str, Any]
+    ) -> bytes:
+        """The EIP-712 signature (65 bytes) over `message`, bound to its `domain`."""
+        return bytes(self._account.sign_typed_data(dict(domain), dict(types), dict(message)).signature)
+
     def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
         """Sign a transaction; the same fields give the same bytes (RFC 6979)."""
         signed: SignedTransaction = self._account.sign_transaction(transaction)
@@ -67,3 +74,13 @@ def recover_address(message: bytes, signature: bytes) -> str | None:
         return str(Account.recover_message(encode_defunct(message), signature=signature))
     except (BadSignature, ValidationError, ValueError, TypeError, IndexError):
         return None
+
+
+def recover_digest_signer(digest: bytes, signature: bytes) -> str | None:
+    """The checksummed address whose key signed the 32-byte `digest`; None for a malformed signature."""
+    try:
+        compact = signature[:64] + bytes([signature[64] - 27])
+        key = Signature(compact).recover_public_key_from_msg_hash(digest)
+    except (BadSignature, ValidationError, ValueError, IndexError):
+        return None
+    return str(key.to_checksum_address()) if len(signature) == 65 else None
