@@ -7,6 +7,7 @@ from rich.console import Console
 from benchmarks import (
     cache,
     cohort_size,
+    consensus,
     dp_step,
     event_index,
     explorer,
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "event_index": event_index,
     "gas": gas,
     "explorer": explorer,
+    "consensus": consensus,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -112,6 +112,14 @@ def test_what_a_crash_cut_off_is_written_over(wallet: Wallet, tmp_path: Path, cu
     assert Board(tmp_path, CHAIN_ID).bad_lines() == {}
 
 
+def test_nothing_of_a_cut_off_line_is_left_behind_a_shorter_one(wallet: Wallet, tmp_path: Path) -> None:
+    (tmp_path / "w.jsonl").write_bytes(b"x" * 900)
+    Board(tmp_path, CHAIN_ID).publish("w", [signed(wallet, 3, b"x")])
+    board = Board(tmp_path, CHAIN_ID)
+    assert [one.checkpoint.height for one in board.new()] == [3]
+    assert (tmp_path / "w.jsonl").read_bytes() == signed(wallet, 3, b"x").to_line()
+
+
 def test_garbage_in_one_file_hides_nothing_in_another(cosignature: Cosignature, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_bytes(b"nonsense\n{}\n")
     (tmp_path / "b.jsonl").write_bytes(b"x" * 5000 + b"\n" + cosignature.to_line())

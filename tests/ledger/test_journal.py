@@ -104,7 +104,7 @@ def test_a_chain_that_was_rolled_back_or_replaced_is_noticed(tmp_path: Path) -> 
         with pytest.raises(ChainError, match=r"party\.jsonl: block 9 is missing"):
             study.coordinator.sync()
         command(w3, "evm_mine")
-        with pytest.raises(ChainError, match="block 6 differs"):
+        with pytest.raises(ChainError, match="block 9 differs"):
             study.coordinator.sync()
 
 
