@@ -1,5 +1,6 @@
 """The sequencer's chain as a witness reads it: whatever it says is to be held against the witness's own node."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,6 +13,7 @@ from fedchest.ledger.rpc import command, commands, connect
 from fedchest.ledger.witness.checkpoint import Checkpoint
 
 _AT_ONCE = 256
+_LOOKS, _BETWEEN_LOOKS_SECONDS = 5, 0.05
 _ANY_ACCOUNT = "0x" + 40 * "0"
 
 
@@ -53,6 +55,18 @@ class Sequencer:
         records = block_records(self._w3, range(last.height + 1, end + 1))
         root = _served_state_root(self._w3, head) if end == head > 0 else None
         return Reading(records, head, root)
+
+    def serves(self, height: int, state_root: bytes) -> bool:
+        """Whether the node answers at `height` from the state of that root.
+
+        Asked a few times: a node that makes a block meanwhile may answer from the state in between, an edit stays.
+        """
+        assert self._w3 is not None, "the sequencer was not read"
+        for _ in range(_LOOKS):
+            if _served_state_root(self._w3, height) == state_root:
+                return True
+            time.sleep(_BETWEEN_LOOKS_SECONDS)
+        return False
 
     def _head_after(self, w3: Web3, last: Checkpoint) -> int:
         asked = [(hex(0), False), (hex(last.height), False), ("latest", False)]

@@ -86,7 +86,8 @@ class Witness:
         final = self.tally.final()
         reading = self._sequencer.read_on(self._replica.checkpoint(self._replica.height), final)
         state_root = self._replica.repeat(reading.records, f"the chain at {self._sequencer.rpc_url}")
-        if reading.state_root not in (None, state_root):
+        changed = reading.state_root not in (None, state_root)
+        if changed and not self._sequencer.serves(reading.head, state_root):
             raise TamperError(
                 f"The node at {self._sequencer.rpc_url} does not serve the state that its block {reading.head} left: "
                 "storage, code, a balance or a nonce was edited."
