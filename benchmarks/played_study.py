@@ -1,13 +1,15 @@
 """A study played on a real chain, in which every institution takes part in every round: for benchmarks to measure."""
 
 import hashlib
+from dataclasses import replace
 from pathlib import Path
 
 from fedchest.ledger.client import LedgerClient, deploy
+from fedchest.ledger.hashes import proposal_hash, roster_hash
 from fedchest.ledger.records import REQUIRED_CHECKS, Attestation, Proposal, Rules, UpdateCommitment
 from fedchest.ledger.wallet import Wallet
 
-RULES = Rules(b"c" * 32, b"a" * 32, 600, 600, 0, 2, False, 10**6, 10**9)
+RULES = Rules(b"c" * 32, b"a" * 32, 1, 600, 600, 0, 2, False, 10**6, 10**9)
 INITIAL, PROVENANCE = b"i" * 32, b"v" * 32
 
 
@@ -16,14 +18,15 @@ class Study:
 
     def __init__(self, rpc_url: str, folder: Path, size: int) -> None:
         wallet = Wallet.create(folder / "coordinator.key")
-        address = deploy(rpc_url, wallet, RULES)
+        address = deploy(rpc_url, wallet, replace(RULES, founders=size))
         self.coordinator = LedgerClient(rpc_url, address, wallet)
         wallets = [Wallet.create(folder / f"{number}.key") for number in range(size)]
         for one in wallets:
             self.coordinator.register_founder(one.address, 1, 10**9)
         self.sites = [LedgerClient(rpc_url, address, one) for one in wallets]
+        roster = roster_hash([(one.address, 1, 10**9) for one in wallets])
         for site in self.sites[: 2 * size // 3 + 1]:
-            site.approve_initial_model(INITIAL, PROVENANCE)
+            site.approve_initial_model(INITIAL, PROVENANCE, roster)
 
     def play_round(self) -> dict[str, int]:
         """Play one; the gas of its kinds of transaction, of the dearest where they differ."""
@@ -38,7 +41,10 @@ class Study:
         model = hashlib.sha256(base).digest()
         proposal = Proposal(model, b"r" * 32, b"q" * 32, bytes(24))
         proposed = self.coordinator.propose(number, proposal, range(len(self.sites)), {}).gas
-        attestation = Attestation(model, bytes(24), bytes(24), REQUIRED_CHECKS)
+        accepted = range(len(self.sites))
+        attestation = Attestation(
+            proposal_hash(proposal, accepted), model, bytes(24), bytes(24), REQUIRED_CHECKS
+        )
         attested = [site.attest(number, attestation).gas for site in self.sites]
         return {
             "submit": max(submitted[1:]),

@@ -7,6 +7,7 @@ from typing import Any
 
 from fedchest.aggregation.fingerprint import NOTHING, combined
 from fedchest.ledger.client import LedgerClient, deploy
+from fedchest.ledger.hashes import roster_hash
 from fedchest.ledger.journal import Journal
 from fedchest.ledger.records import (
     REQUIRED_CHECKS,
@@ -26,6 +27,7 @@ SUM_HASH = b"q" * 32
 RULES = Rules(
     study=CONFIG,
     app=b"a" * 32,
+    founders=4,
     submission_seconds=600,
     attestation_seconds=600,
     cohort_size=0,
@@ -67,7 +69,7 @@ class StudyOnChain:
     ) -> None:
         self.rpc_url = rpc_url
         self.wallet = wallet or Wallet.create(folder / "coordinator.key")
-        self.rules = replace(RULES, **rules)
+        self.rules = replace(RULES, **{"founders": size} | rules)
         depth = finality_depth
         self.address = deploy(rpc_url, self.wallet, self.rules, finality_depth=depth)
         self.coordinator = LedgerClient(
@@ -80,8 +82,15 @@ class StudyOnChain:
             LedgerClient(rpc_url, self.address, wallet, patience=patience) for wallet in self.wallets
         ]
         if founded:
-            self.decide(lambda institution: institution.approve_initial_model(INITIAL_MODEL, PROVENANCE))
+            self.decide(
+                lambda institution: institution.approve_initial_model(INITIAL_MODEL, PROVENANCE, self.roster)
+            )
             self.coordinator.sync()
+
+    @property
+    def roster(self) -> bytes:
+        """What founders approve beside the first model."""
+        return roster_hash([(wallet.address, WEIGHT, BUDGET) for wallet in self.wallets])
 
     def decide(self, support: Callable[[LedgerClient], object]) -> None:
         """Let as many institutions as the quorum needs support a decision, the first ones first."""
@@ -110,7 +119,9 @@ class StudyOnChain:
     def attest(self, institution: int, round: int, **changes: Any) -> Receipt:
         """Attest as the institution, in agreement; `changes` replace parts of the attestation."""
         state = self.coordinator.round(round)
-        usual = Attestation(state.new_model, state.fingerprint, share(institution), REQUIRED_CHECKS)
+        usual = Attestation(
+            state.proposal, state.new_model, state.fingerprint, share(institution), REQUIRED_CHECKS
+        )
         return self.institutions[institution].attest(round, replace(usual, **changes))
 
     def proposed_round(self) -> int:

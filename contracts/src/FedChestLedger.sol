@@ -24,6 +24,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
     address public successor;
     bytes32 public initialModel;
     uint256 public currentRound;
+    bytes32 private _seed;
 
     Rules private _rules;
     mapping(uint256 round => Round) private _rounds;
@@ -45,6 +46,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         if (rules_.submissionSeconds == 0 || rules_.attestationSeconds == 0 || rules_.minimumAccepted == 0) {
             revert InvalidRules();
         }
+        if (rules_.founders == 0) revert InvalidRules();
         if (rules_.cohortSize != 0 && rules_.cohortSize < rules_.minimumAccepted) revert InvalidRules();
         _rules = rules_;
         isAllowed[rules_.study] = true;
@@ -62,11 +64,13 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         if (model == 0) revert EmptyModel();
         if (roster_ != roster) revert WrongRoster(roster);
         initialModel = model;
+        _seed = blockhash(block.number - 1);
         emit InitialModelApproved(model, provenance, roster_);
     }
 
     /// @inheritdoc IFedChestLedger
     function restartFrom(uint256 number) external onlyRole(DEFAULT_ADMIN_ROLE) noLiveRound {
+        if (successor != address(0)) revert StudyOver(successor);
         if (number != 0 && _rounds[number].phase != Phase.Finalized) revert NotFinalized(number);
         head = uint32(number);
         emit ModelRestored(number, globalModel());
@@ -145,6 +149,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         bytes32 one = submission.digest();
         bytes32 two = other.digest();
         if (one == two || other.round != number || other.institution != id) revert NoEquivocation();
+        if (!isMember(number, id)) revert NotMember(number, id);
         if (hasEquivocated(number, id)) revert AlreadyProven(number, id);
         _requireAuthor(submission, one, signature);
         _requireAuthor(other, two, otherSignature);
@@ -174,6 +179,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         r.sumHash = proposal.sumHash;
         r.fingerprint = proposal.fingerprint;
         r.unanswered = uint16(accepted_.length);
+        r.proposal = keccak256(abi.encode(proposal, accepted_));
         _accepted[number] = accepted_;
         for (uint256 i = 0; i < accepted_.length; ++i) _owing[number].set(accepted_[i]);
         emit AggregateProposed(
@@ -206,6 +212,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         bool counts = r.phase == Phase.Proposed;
         bool late = number == currentRound && r.newModel != 0;
         if (!counts && !late) revert WrongPhase(number, r.phase);
+        if (result.proposal != r.proposal) revert WrongProposal(r.proposal);
         if (counts && block.timestamp > r.deadline) revert DeadlinePassed(r.deadline);
         if (!isMember(number, id)) revert NotMember(number, id);
         if (hasAttested(number, id)) revert AlreadyAttested(number, id);
@@ -221,7 +228,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
     }
 
     /// @inheritdoc IFedChestLedger
-    function expireRound(uint256 number) external whenNotPaused {
+    function expireRound(uint256 number) external {
         Round storage r = _rounds[number];
         if (!_live(r.phase)) revert WrongPhase(number, r.phase);
         if (block.timestamp <= r.deadline) revert DeadlineNotReached(r.deadline);
@@ -304,18 +311,19 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         );
     }
 
-    /// @dev What stands on chain is the institution's own; anything else it must have signed, with whichever of its keys.
+    /// @dev What stands on chain is the institution's own; anything else it must have signed, with a key of that round.
     function _requireAuthor(Submission calldata submission, bytes32 digest, bytes calldata signature) private view {
         uint16 id = submission.institution;
         if (_commitments[submission.round][id] == digest) return;
         address signer = ECDSA.recover(digest, signature);
-        if (idOf(signer) != id) revert WrongSigner(signer, id);
+        bool ofTheRound = _institutions[id].wallet == signer || submission.round <= _lastRoundOf[signer];
+        if (idOf(signer) != id || !ofTheRound) revert WrongSigner(signer, id);
     }
 
     /// @dev Floyd's sampling without replacement: one hash and one bit for each that is drawn, however many there are
     /// to draw from. Every subset is equally likely up to the modulo's bias, below 2^-239.
     function _draw(uint256 number, uint16 size) private returns (uint16[] memory ids) {
-        bytes32 seed = keccak256(abi.encode(blockhash(block.number - 1), number));
+        bytes32 seed = _seed;
         BitMaps.BitMap storage drawn = _members[number];
         ids = new uint16[](size);
         uint16 first = activeCount() - size;
@@ -386,6 +394,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
     function _finalize(uint256 number) private {
         Round storage r = _rounds[number];
         r.phase = Phase.Finalized;
+        _seed = blockhash(block.number - 1);
         head = uint32(number);
         emit RoundFinalized(number, r.newModel);
         uint16[] memory ids = _accepted[number];
@@ -401,6 +410,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
 
     function _void(uint256 number, VoidCause cause) private {
         _rounds[number].phase = Phase.Void;
+        if (cause != VoidCause.Abandoned) _seed = blockhash(block.number - 1);
         emit RoundVoided(number, cause);
     }
 
@@ -414,6 +424,18 @@ contract FedChestLedger is IFedChestLedger, Institutions {
 
     function _quorum(uint16 members) internal view override returns (uint16) {
         return uint16(_rules.crashOnly ? uint256(members) / 2 + 1 : 2 * uint256(members) / 3 + 1);
+    }
+
+    function _founds(bytes calldata action) internal pure override returns (bool) {
+        return bytes4(action) == this.approveInitialModel.selector;
+    }
+
+    function _founders() internal view override returns (uint16) {
+        return _rules.founders;
+    }
+
+    function _lastRound() internal view override returns (uint256) {
+        return currentRound;
     }
 
     function _largestBudget() internal view override returns (uint64) {

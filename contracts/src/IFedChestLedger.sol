@@ -15,6 +15,7 @@ interface IFedChestLedger is IInstitutions {
 
     /// @param study Hash of the study document: the configuration that rounds run under, unless others are allowed.
     /// @param app Hash of the software that the institutions agreed to run.
+    /// @param founders How many institutions found the study; all of them are listed before any approves.
     /// @param submissionSeconds Time from a round's opening in which updates are taken.
     /// @param attestationSeconds Time from a proposal in which attestations count.
     /// @param cohortSize Institutions drawn for a round; 0 stands for all that are active.
@@ -25,6 +26,7 @@ interface IFedChestLedger is IInstitutions {
     struct Rules {
         bytes32 study;
         bytes32 app;
+        uint16 founders;
         uint32 submissionSeconds;
         uint32 attestationSeconds;
         uint16 cohortSize;
@@ -49,6 +51,7 @@ interface IFedChestLedger is IInstitutions {
     /// @param fingerprint Of that sum, at the points that the commitments and `sumHash` fix.
     /// @param unanswered Accepted institutions whose own fingerprint is still missing.
     /// @param gathered Weighted sum of the fingerprints answered so far.
+    /// @param proposal Hash of all that was proposed: keccak256(abi.encode(proposal, accepted)).
     struct Round {
         Phase phase;
         uint16 members;
@@ -66,6 +69,7 @@ interface IFedChestLedger is IInstitutions {
         bytes24 fingerprint;
         uint16 unanswered;
         bytes24 gathered;
+        bytes32 proposal;
     }
 
     /// @notice What an institution commits to; its EIP-712 digest is the commitment.
@@ -95,11 +99,13 @@ interface IFedChestLedger is IInstitutions {
     }
 
     /// @notice What a member computed itself from the base model, the sum and its own update.
+    /// @param proposal Hash of the proposal that the vote is on; see Round.
     /// @param newModel Hash of the model that base model and sum give.
     /// @param fingerprint Of the sum.
     /// @param share Fingerprint of the member's own update; it counts if that is among the accepted.
     /// @param checks Bit mask of the checks that passed; see REQUIRED_CHECKS.
     struct Attestation {
+        bytes32 proposal;
         bytes32 newModel;
         bytes24 fingerprint;
         bytes24 share;
@@ -171,12 +177,12 @@ interface IFedChestLedger is IInstitutions {
     error EmptyModel();
     error RoundLive(uint256 round);
     error TooFewInstitutions(uint16 registered, uint16 needed);
-    error NotFounded();
     error WrongRoster(bytes32 expected);
     error NotFinalized(uint256 round);
     error StudyOver(address successor);
     error NotAllowed(bytes32 hash);
     error NoEquivocation();
+    error WrongProposal(bytes32 expected);
     error AlreadyProven(uint256 round, uint16 institution);
     error NotMember(uint256 round, uint16 institution);
     error WrongPhase(uint256 round, Phase phase);
@@ -198,8 +204,8 @@ interface IFedChestLedger is IInstitutions {
 
     /// @notice Open the next round from the present global model, under an allowed configuration. Coordinator only, while
     /// no round is live.
-    /// @dev A cohort is drawn from the last block's hash: fair among institutions, but whoever produces blocks can
-    /// discard hashes until the draw suits.
+    /// @dev A cohort is drawn from the hash of the block before the last outcome, so that opening at another time or
+    /// abandoning a round draws nobody else. Whoever produces blocks can still discard hashes until the draw suits.
     function openRound(bytes32 config) external returns (uint256 round);
 
     /// @notice Commit to an update, once a round, from the institution's own wallet, before the deadline.
@@ -210,8 +216,8 @@ interface IFedChestLedger is IInstitutions {
 
     /// @notice Put on record that an institution committed to two different updates in a round. Anyone may, once a round
     /// and institution, whenever it comes out.
-    /// @param signature Of `submission`, by any wallet that is or was the institution's; empty if that is what it committed to
-    /// on chain.
+    /// @param signature Of `submission`, by the institution's wallet, or one that was it when the round was open; empty if
+    /// that is what it committed to on chain.
     function reportEquivocation(
         Submission calldata submission,
         bytes calldata signature,

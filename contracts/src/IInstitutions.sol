@@ -54,6 +54,9 @@ interface IInstitutions {
     error AlreadySupported(bytes32 decision, uint16 institution);
     error NotSupported(bytes32 decision, uint16 institution);
     error AlreadyFounded();
+    error NotFounded();
+    error AdministratorFixed();
+    error TooHeavy(uint256 totalWeight, uint256 most);
 
     // ----------------------------------------------------------------------------------------------------- actions
 
@@ -61,7 +64,8 @@ interface IInstitutions {
     /// is approved: whoever approves it approves the roster too.
     function registerFounder(address wallet, uint16 weightClass, uint64 epsilonBudget) external returns (uint16 institution);
 
-    /// @notice Support a decision as an active institution; at the quorum of the active ones it is taken at once.
+    /// @notice Support a decision as an active institution; at the quorum of the active ones it is taken at once. Until the
+    /// first model is approved that is all there is to decide, once every founder is listed.
     /// @param action A call of this contract, ABI-encoded: one of the functions below that are by decision only, or
     /// `grantRole` and `revokeRole` for the coordinator. The same action may be decided again later.
     function support(bytes calldata action) external;
@@ -95,6 +99,9 @@ interface IInstitutions {
 
     function institutionCount() external view returns (uint16);
     function activeCount() external view returns (uint16);
+
+    /// @notice Sum of all weight classes that were ever registered, at most 2^29: updates of that weight add up exactly.
+    function totalWeight() external view returns (uint32);
 
     /// @notice Running hash of the registrations: keccak256(abi.encode(before, wallet, weightClass, epsilonBudget)).
     function roster() external view returns (bytes32);

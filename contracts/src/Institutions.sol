@@ -12,11 +12,16 @@ import {IInstitutions} from "./IInstitutions.sol";
 abstract contract Institutions is IInstitutions, AccessControl, Pausable {
     bytes32 public constant COORDINATOR = keccak256("fedchest/coordinator");
 
+    uint256 private constant MOST_WEIGHT = 1 << 29;
+
     uint16 public institutionCount;
+    uint32 public totalWeight;
     bytes32 public roster;
 
     mapping(uint16 institution => Institution) internal _institutions;
     mapping(address wallet => uint16) private _idPlusOne;
+    /// @dev The last round that was open to a wallet before it was rotated.
+    mapping(address wallet => uint256) internal _lastRoundOf;
     /// @dev In no particular order; `_place` is each one's place, plus one.
     uint16[] internal _active;
     mapping(uint16 institution => uint256) private _place;
@@ -36,7 +41,7 @@ abstract contract Institutions is IInstitutions, AccessControl, Pausable {
         onlyRole(COORDINATOR)
         returns (uint16)
     {
-        if (_founded()) revert AlreadyFounded();
+        if (_founded() || institutionCount == _founders()) revert AlreadyFounded();
         return _register(wallet, weightClass, epsilonBudget);
     }
 
@@ -45,6 +50,7 @@ abstract contract Institutions is IInstitutions, AccessControl, Pausable {
     /// @inheritdoc IInstitutions
     function support(bytes calldata action) external {
         uint16 id = _activeId(msg.sender);
+        if (!_founded() && (!_founds(action) || institutionCount != _founders())) revert NotFounded();
         bytes32 decision = decisionOf(action);
         uint16[] storage ids = _supporters[decision];
         if (_placeIn(ids, id) != ids.length) revert AlreadySupported(decision, id);
@@ -157,6 +163,15 @@ abstract contract Institutions is IInstitutions, AccessControl, Pausable {
     /// @dev Whether the first model is approved.
     function _founded() internal view virtual returns (bool);
 
+    /// @dev Whether the action is to approve the first model.
+    function _founds(bytes calldata action) internal view virtual returns (bool);
+
+    /// @dev How many founders the rules name.
+    function _founders() internal view virtual returns (uint16);
+
+    /// @dev The number of the last round that was opened.
+    function _lastRound() internal view virtual returns (uint256);
+
     /// @dev How many of `members` are a quorum.
     function _quorum(uint16 members) internal view virtual returns (uint16);
 
@@ -178,16 +193,25 @@ abstract contract Institutions is IInstitutions, AccessControl, Pausable {
         revert WrongSigner(wallet, id);
     }
 
-    /// @dev A coordinator decides alone about rounds, so it may not also vote on them.
+    /// @dev A coordinator decides alone about rounds, so it may not also vote on them. The administrator is the contract
+    /// itself, and nobody and nothing else ever: what only it may do stays by decision.
     function _grantRole(bytes32 role, address account) internal override returns (bool) {
+        if (role == DEFAULT_ADMIN_ROLE && account != address(this)) revert AdministratorFixed();
         if (_idPlusOne[account] != 0) revert InvalidWallet(account);
         return super._grantRole(role, account);
+    }
+
+    function _revokeRole(bytes32 role, address account) internal override returns (bool) {
+        if (role == DEFAULT_ADMIN_ROLE) revert AdministratorFixed();
+        return super._revokeRole(role, account);
     }
 
     function _register(address wallet, uint16 weightClass, uint64 epsilonBudget) private returns (uint16 id) {
         _requireFree(wallet);
         if (weightClass == 0) revert InvalidWeightClass();
         if (epsilonBudget > _largestBudget()) revert BudgetTooLarge(epsilonBudget, _largestBudget());
+        totalWeight += weightClass;
+        if (totalWeight > MOST_WEIGHT) revert TooHeavy(totalWeight, MOST_WEIGHT);
         id = institutionCount++;
         _institutions[id] = Institution(wallet, weightClass, epsilonBudget, 0, Status.Active, 0, 0);
         _activate(id);
@@ -199,6 +223,7 @@ abstract contract Institutions is IInstitutions, AccessControl, Pausable {
     function _rotate(uint16 id, address newWallet) private {
         _requireFree(newWallet);
         address oldWallet = _institutions[id].wallet;
+        _lastRoundOf[oldWallet] = _lastRound();
         _institutions[id].wallet = newWallet;
         _idPlusOne[newWallet] = id + 1;
         emit KeyRotated(id, oldWallet, newWallet);

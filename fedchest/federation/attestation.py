@@ -10,9 +10,10 @@ from fedchest.federation.messages import ProposalMessage
 from fedchest.federation.recomputation import Recomputed, recompute, sum_claim
 from fedchest.federation.study import Study
 from fedchest.ledger.client import LedgerClient
-from fedchest.ledger.records import Attestation, Check, Phase, RoundState
+from fedchest.ledger.hashes import proposal_hash
+from fedchest.ledger.records import Attestation, Check, Phase, Proposal, RoundState
 from fedchest.protection.codec import Codec
-from fedchest.refusals import Refused
+from fedchest.refusals import Reason, Refused
 
 
 @dataclass(frozen=True)
@@ -34,18 +35,36 @@ def attest_to(
     """The attestation of `institution` to the round's proposal, and what its message gives.
 
     Bytes that give nothing are a vote against the proposal. The own update's fingerprint is answered in any case:
-    its points follow from the chain alone, and without it the round could not be settled.
+    its points follow from the chain alone, and without it the round could not be settled. Raises Refused(SITE_FAULT)
+    when this institution is among the accepted and does not hold what it committed to: any share would be false,
+    and silence is on record as what it is.
     """
     layout, codec = update_layout(study, ledger.finalized_before(state.number)), Codec(study.norm_bound)
-    claim = sum_claim(ledger, state.number, ledger.accepted(state.number), state.sum_hash)
-    share = NOTHING if own is None else fingerprint(codec.decode(own.encoded, layout).values, claim.points())
+    accepted = ledger.accepted(state.number)
+    claim = sum_claim(ledger, state.number, accepted, state.sum_hash)
+    share = NOTHING
+    if ledger.institution_id(institution) in accepted:
+        update = _committed_update(ledger, state, institution, own)
+        share = fingerprint(codec.decode(update, layout).values, claim.points())
+    proposed = proposal_hash(
+        Proposal(state.new_model, state.record, state.sum_hash, state.fingerprint), accepted
+    )
     try:
         found = recompute(message.base, message.total, claim, layout, codec)
     except (Refused, StoreError, ConfigError):
-        return Attestation(bytes(32), NOTHING, share, checks=0), None
+        return Attestation(proposed, bytes(32), NOTHING, share, checks=0), None
     own_hash = None if own is None else own.sealed_hash
     checks = attestation_checks(ledger, state.number, found, institution, own_hash)
-    return Attestation(found.new_model, found.fingerprint, share, checks), found
+    return Attestation(proposed, found.new_model, found.fingerprint, share, checks), found
+
+
+def _committed_update(
+    ledger: LedgerClient, state: RoundState, institution: str, own: OwnUpdate | None
+) -> bytes:
+    committed = ledger.submission(state.number, ledger.institution_id(institution))
+    if own is None or committed is None or not hmac.compare_digest(committed.sealed_hash, own.sealed_hash):
+        raise Refused(Reason.SITE_FAULT)
+    return own.encoded
 
 
 def attestation_checks(
@@ -80,7 +99,8 @@ def _own_update_stands(ledger: LedgerClient, state: RoundState, institution: str
     committed = ledger.submission(state.number, me)
     accepted = me in ledger.accepted(state.number)
     if committed is None:
-        return not accepted
+        # Shut out by a proposal before the deadline, an update that was made is one that was left out.
+        return not accepted and (own is None or ledger.was_proposed_late(state))
     return accepted and own is not None and hmac.compare_digest(committed.sealed_hash, own)
 
 

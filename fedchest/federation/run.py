@@ -26,6 +26,7 @@ from fedchest.federation.software import software_digest
 from fedchest.files import write_atomically
 from fedchest.ledger.chain import LocalChain, require_free_port
 from fedchest.ledger.client import deploy
+from fedchest.ledger.hashes import roster_hash
 from fedchest.ledger.journal import Journal
 from fedchest.ledger.keeper import kept_running
 from fedchest.ledger.programs import require_program
@@ -87,6 +88,7 @@ def found_study(prepared: PreparedRun, settings: Settings, rpc_url: str) -> None
     rules = Rules(
         study=study.digest(),
         app=software_digest(),
+        founders=len(prepared.weight_classes),
         submission_seconds=chain.submission_seconds,
         attestation_seconds=chain.attestation_seconds,
         cohort_size=chain.cohort_size,
@@ -107,21 +109,24 @@ def found_study(prepared: PreparedRun, settings: Settings, rpc_url: str) -> None
         finality_depth=chain.finality_depth,
     )
     ledger = open_ledger(directory.coordinator, connection)
-    for folder, weight_class in zip(directory.institutions(), prepared.weight_classes, strict=True):
-        ledger.register_founder(Wallet.load(folder / WALLET).address, weight_class, budget)
-    _approve(directory, prepared.initial, connection)
+    wallets = [Wallet.load(folder / WALLET).address for folder in directory.institutions()]
+    weighted = zip(wallets, prepared.weight_classes, strict=True)
+    founders = [(wallet, weight_class, budget) for wallet, weight_class in weighted]
+    for founder in founders:
+        ledger.register_founder(*founder)
+    _approve(directory, prepared.initial, roster_hash(founders), connection)
     ledger.sync()
     connect(directory, connection)
 
 
-def _approve(directory: RunDirectory, initial: InitialModel, connection: Connection) -> None:
-    """Each institution approves the first model, until their quorum has."""
+def _approve(directory: RunDirectory, initial: InitialModel, roster: bytes, connection: Connection) -> None:
+    """Each institution approves the first model and the founders, until their quorum has."""
     model, provenance = sha256(initial.model).digest(), sha256(initial.provenance).digest()
     for folder in directory.institutions():
         institution = open_ledger(folder, connection)
         if institution.initial_model() == model:
             return
-        institution.approve_initial_model(model, provenance)
+        institution.approve_initial_model(model, provenance, roster)
 
 
 def recover_chain(directory: RunDirectory) -> None:

@@ -133,9 +133,9 @@ class LedgerClient:
 
     # Decisions, which a quorum of the institutions takes together.
 
-    def approve_initial_model(self, model: bytes, provenance: bytes) -> Receipt:
-        """Support the study's first model, with the founders as they are registered now; both hashes are 32 bytes."""
-        return self._support("approveInitialModel", model, provenance, self._view("roster"))
+    def approve_initial_model(self, model: bytes, provenance: bytes, roster: bytes) -> Receipt:
+        """Support the study's first model and its founders, by `roster_hash`; all are hashes of 32 bytes."""
+        return self._support("approveInitialModel", model, provenance, roster)
 
     def restart_from(self, round: int) -> Receipt:
         """Support going on from an earlier finalized round's model, 0 for the initial one."""
@@ -319,6 +319,11 @@ class LedgerClient:
         """Ids of the round's members, in increasing order."""
         opened = self._reader.values("RoundOpened", self.round(round).opened_block, round)
         return tuple(sorted(opened[0]["members"])) if opened else ()
+
+    def was_proposed_late(self, state: RoundState) -> bool:
+        """Whether the round's proposal came when its time for submissions was over."""
+        (opened,) = self._reader.values("RoundOpened", state.opened_block, state.number)
+        return bool(state.deadline - self.rules().attestation_seconds > opened["deadline"])
 
     def accepted(self, round: int) -> tuple[int, ...]:
         """Ids of the institutions whose updates the round's proposal rests on."""

@@ -67,6 +67,7 @@ class Rules:
 
     study: bytes
     app: bytes
+    founders: int
     submission_seconds: int
     attestation_seconds: int
     cohort_size: int
@@ -100,7 +101,8 @@ class RoundState:
     `parent` is the finalized round whose model it starts from, 0 for the initial model.
 
     `fingerprint` is the proposed sum's, `gathered` what the accepted institutions' add up to so far, `unanswered`
-    how many of those are missing; fingerprints are 24 bytes (fedchest/aggregation/fingerprint.py).
+    how many of those are missing; fingerprints are 24 bytes (fedchest/aggregation/fingerprint.py). `proposal` is the
+    hash of all that was proposed.
     """
 
     number: int
@@ -120,6 +122,7 @@ class RoundState:
     fingerprint: bytes
     unanswered: int
     gathered: bytes
+    proposal: bytes
 
 
 @dataclass(frozen=True)
@@ -134,8 +137,9 @@ class Proposal:
 
 @dataclass(frozen=True)
 class Attestation:
-    """What a member computed itself: the new model's hash, the sum's fingerprint, its own update's, its checks."""
+    """A member's vote on `proposal`, and what it computed: hashes of 32 bytes, fingerprints of sum and own update."""
 
+    proposal: bytes
     new_model: bytes
     fingerprint: bytes
     share: bytes

@@ -14,7 +14,7 @@ from fedchest.ledger.records import Institution, Phase, RoundState, Status
 Words = Callable[[int], int]
 """The word in a slot; both are uint256, and a slot that was never written holds 0."""
 
-_INSTITUTIONS, _RULES, _ROUNDS, _ACCEPTED, _COMMITMENTS = 3, 12, 15, 16, 17
+_INSTITUTIONS, _RULES, _ROUNDS, _ACCEPTED, _COMMITMENTS = 3, 14, 17, 18, 19
 _WORD = 32
 _ADDRESS_BITS, _ID_BITS = 160, 16
 _ROUND_BITS = (8, 16, 16, 16, 16, 64, 64, 32)
@@ -56,6 +56,7 @@ class LedgerStorage:
             fingerprint=fingerprint.to_bytes(_FINGERPRINT),
             unanswered=unanswered,
             gathered=self._word(slot + 7).to_bytes(_FINGERPRINT),
+            proposal=self._hash(slot + 8),
         )
 
     def institution(self, id: int) -> Institution:

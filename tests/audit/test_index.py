@@ -282,7 +282,7 @@ def test_a_chain_that_never_holds_still_is_given_up(
 
 
 def test_integers_beyond_sqlites_are_kept_exactly(chain: LocalChain, tmp_path: Path) -> None:
-    study = StudyOnChain(chain.rpc_url, tmp_path, size=0, founded=False, epsilon_budget=2**64 - 1)
+    study = StudyOnChain(chain.rpc_url, tmp_path, size=0, founders=1, founded=False, epsilon_budget=2**64 - 1)
     wallet, most = "0x" + "12" * 20, 2**64 - 1
     study.coordinator.register_founder(wallet, 1, most)
     with open_index(built(tmp_path / "index", study.coordinator)) as reader:

@@ -13,7 +13,7 @@ from fedchest.ledger.records import Rules, VoidCause
 
 
 def test_values_in_plain_form():
-    rules = Rules(bytes(32), bytes(32), 60, 60, 0, 1, False, 10**6, 10**6)
+    rules = Rules(bytes(32), bytes(32), 4, 60, 60, 0, 1, False, 10**6, 10**6)
     values = {"cause": VoidCause.EXPIRED, "reason": 4, "ids": (1, b"\x01"), "rules": rules}
     written = plain(values)
     assert json.loads(json.dumps(written)) == written
@@ -24,6 +24,7 @@ def test_values_in_plain_form():
         "rules": {
             "study": "0x" + "00" * 32,
             "app": "0x" + "00" * 32,
+            "founders": 4,
             "submission_seconds": 60,
             "attestation_seconds": 60,
             "cohort_size": 0,

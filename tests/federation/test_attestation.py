@@ -25,7 +25,9 @@ INITIAL, FIRST, SECOND, SUM = (sha256(bytes([n])).digest() for n in range(4))
 
 
 def settled(number: int, phase: Phase, base: bytes, new: bytes, parent: int) -> RoundState:
-    return RoundState(number, phase, 2, 2, 0, 0, 0, 0, parent, base, b"", new, b"", SUM, PRINT, 0, bytes(24))
+    return RoundState(
+        number, phase, 2, 2, 0, 0, 0, 0, parent, base, b"", new, b"", SUM, PRINT, 0, bytes(24), bytes(32)
+    )
 
 
 def submitted(sealed: bytes, weight_class: int) -> Submission:
@@ -47,9 +49,13 @@ class Chain:
         default_factory=lambda: {0: submitted(MINE, 3), 1: submitted(THEIRS, 5)}
     )
     taken: tuple[int, ...] = (0, 1)
+    late: bool = True
 
     def round(self, number: int) -> RoundState:
         return self.rounds[number]
+
+    def was_proposed_late(self, state: RoundState) -> bool:
+        return self.late
 
     def initial_model(self) -> bytes:
         return INITIAL
@@ -102,6 +108,11 @@ def test_the_first_round_continues_the_initial_model():
     ("chain", "own"),
     [
         pytest.param(Chain(taken=(1,)), MINE, id="left out"),
+        pytest.param(
+            Chain(sent={1: submitted(THEIRS, 5)}, taken=(1,), late=False),
+            MINE,
+            id="shut out by a proposal too early",
+        ),
         pytest.param(
             Chain(sent={0: submitted(THEIRS, 3), 1: submitted(THEIRS, 5)}), MINE, id="another's bytes"
         ),

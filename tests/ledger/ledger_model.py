@@ -22,6 +22,7 @@ from fedchest.ledger.records import (
 )
 
 ROUND_CREDITS = 1_000_000
+MOST_WEIGHT = 2**29
 NO_HASH = bytes(32)
 NO_ONE = "0x" + 40 * "0"
 ADMINISTRATOR, COORDINATOR = NO_HASH, keccak(text="fedchest/coordinator")
@@ -75,6 +76,7 @@ class ModelRound:
     sum_hash: bytes = NO_HASH
     fingerprint: bytes = bytes(24)
     gathered: bytes = bytes(24)
+    proposal: bytes = NO_HASH
     unanswered: set[int] = field(default_factory=set)
     commitments: dict[int, bytes] = field(default_factory=dict)
     accepted: tuple[int, ...] = ()
@@ -89,6 +91,7 @@ class LedgerModel:
         _require(
             rules.submission_seconds and rules.attestation_seconds and rules.minimum_accepted, "InvalidRules"
         )
+        _require(rules.founders, "InvalidRules")
         _require(rules.cohort_size == 0 or rules.cohort_size >= rules.minimum_accepted, "InvalidRules")
         self.rules = rules
         self.place = place
@@ -99,6 +102,8 @@ class LedgerModel:
         self.paused = False
         self.allowed = {rules.study}
         self.roster = NO_HASH
+        self.seed = NO_HASH
+        self.last_round_of: dict[str, int] = {}
         self.institutions: list[ModelInstitution] = []
         self.wallets: dict[str, int] = {}
         self.active: list[int] = []
@@ -115,7 +120,8 @@ class LedgerModel:
 
     def register_founder(self, sender: str, wallet: str, weight_class: int, budget: int) -> list[Emitted]:
         self._require_coordinator(sender)
-        _require(self.initial_model == NO_HASH, "AlreadyFounded")
+        unlisted = len(self.institutions) < self.rules.founders
+        _require(self.initial_model == NO_HASH and unlisted, "AlreadyFounded")
         return self._register(wallet, weight_class, budget)
 
     def rotate_own_key(self, sender: str, wallet: str) -> list[Emitted]:
@@ -125,6 +131,8 @@ class LedgerModel:
         self._require_free(wallet)
         _require(weight_class > 0, "InvalidWeightClass")
         _require(budget <= self.rules.epsilon_budget, "BudgetTooLarge", budget, self.rules.epsilon_budget)
+        total = sum(one.weight_class for one in self.institutions) + weight_class
+        _require(total <= MOST_WEIGHT, "TooHeavy", total, MOST_WEIGHT)
         id = len(self.institutions)
         self.institutions.append(ModelInstitution(wallet, weight_class, budget))
         self.active.append(id)
@@ -142,6 +150,7 @@ class LedgerModel:
     def _rotate(self, id: int, wallet: str) -> list[Emitted]:
         self._require_free(wallet)
         old, self.institutions[id].wallet = self.institutions[id].wallet, wallet
+        self.last_round_of[old] = len(self.rounds)
         self.wallets[wallet] = id
         return [("KeyRotated", {"institution": id, "old_wallet": old, "new_wallet": wallet})]
 
@@ -154,6 +163,9 @@ class LedgerModel:
     def support(self, sender: str, action: tuple[str, Any], encoded: bytes, block: Block) -> list[Emitted]:
         """`action` is a function's name and its arguments, `encoded` the same as the contract takes it."""
         id = self._active_id(sender)
+        if self.initial_model == NO_HASH:
+            listed = len(self.institutions) == self.rules.founders
+            _require(listed and action[0] == "approveInitialModel", "NotFounded")
         decision, supporters = self._decision(action, encoded)
         _require(id not in supporters, "AlreadySupported", decision, id)
         supported = {"decision": decision, "institution": id, "action": encoded}
@@ -180,7 +192,7 @@ class LedgerModel:
 
     def _perform(self, name: str, arguments: Any, block: Block) -> list[Emitted]:
         actions = {
-            "approveInitialModel": self._approve,
+            "approveInitialModel": lambda *arguments: self._approve(*arguments, block),
             "registerInstitution": self._register,
             "suspendInstitution": self._suspend,
             "reinstateInstitution": self._reinstate,
@@ -196,11 +208,11 @@ class LedgerModel:
         }
         return actions[name](*arguments)
 
-    def _approve(self, model: bytes, provenance: bytes, roster: bytes) -> list[Emitted]:
+    def _approve(self, model: bytes, provenance: bytes, roster: bytes, block: Block) -> list[Emitted]:
         _require(self.initial_model == NO_HASH, "AlreadyFounded")
         _require(model != NO_HASH, "EmptyModel")
         _require(roster == self.roster, "WrongRoster", self.roster)
-        self.initial_model = model
+        self.initial_model, self.seed = model, block.parent
         return [("InitialModelApproved", {"model": model, "provenance": provenance, "roster": roster})]
 
     def _suspend(self, id: int) -> list[Emitted]:
@@ -246,6 +258,7 @@ class LedgerModel:
 
     def _restart(self, number: int) -> list[Emitted]:
         self._require_no_live_round()
+        _require(self.successor == NO_ONE, "StudyOver", self.successor)
         _require(number == 0 or self.phase(number) is Phase.FINALIZED, "NotFinalized", number)
         self.head = number
         return [("ModelRestored", {"round": number, "model": self.global_model})]
@@ -268,6 +281,7 @@ class LedgerModel:
         return [("StudyMoved", moved), *([] if self.paused else self._pause())]
 
     def _grant(self, role: bytes, account: str) -> list[Emitted]:
+        _require(role != ADMINISTRATOR, "AdministratorFixed")
         _require(account not in self.wallets, "InvalidWallet", account)
         if account in self.coordinators:
             return []
@@ -275,6 +289,7 @@ class LedgerModel:
         return [("RoleGranted", {"role": role, "account": account, "sender": self.place[1]})]
 
     def _revoke_role(self, role: bytes, account: str) -> list[Emitted]:
+        _require(role != ADMINISTRATOR, "AdministratorFixed")
         if account not in self.coordinators:
             return []
         self.coordinators.discard(account)
@@ -292,7 +307,7 @@ class LedgerModel:
         needed = drawn or self.rules.minimum_accepted
         _require(active >= needed, "TooFewInstitutions", active, needed)
         number = len(self.rounds) + 1
-        members = draw(block.parent, number, self.active, drawn) if drawn else tuple(self.active)
+        members = draw(self.seed, self.active, drawn) if drawn else tuple(self.active)
         opened = ModelRound(
             members=members,
             quorum=self._quorum(len(members)),
@@ -356,12 +371,16 @@ class LedgerModel:
         same_place = (other.round, other.institution) == (number, id)
         _require(digests[0] != digests[1] and same_place, "NoEquivocation")
         round = self._round(number)
+        _require(round is not None and id in round.members, "NotMember", number, id)
+        assert round is not None
         _require((number, id) not in self.equivocated, "AlreadyProven", number, id)
         for digest, author in zip(digests, (signer, other_signer), strict=True):
-            if round is None or round.commitments.get(id) != digest:
+            if round.commitments.get(id) != digest:
                 _require(author is not None, "ECDSAInvalidSignatureLength", 0)
                 _require(author in self.wallets, "UnknownInstitution", author)
-                _require(self.wallets[str(author)] == id, "WrongSigner", author, id)
+                current = self.institutions[id].wallet == author
+                of_the_round = current or number <= self.last_round_of.get(str(author), 0)
+                _require(self.wallets[str(author)] == id and of_the_round, "WrongSigner", author, id)
         self.equivocated.add((number, id))
         self.institutions[id].strikes += 1
         commitments = {"commitment": digests[0], "other_commitment": digests[1]}
@@ -411,6 +430,8 @@ class LedgerModel:
         round.deadline = block.timestamp + self.rules.attestation_seconds
         round.new_model, round.record = proposal.new_model, proposal.record
         round.sum_hash, round.fingerprint = proposal.sum_hash, proposal.fingerprint
+        proposed = [astuple(proposal), list(accepted)]
+        round.proposal = keccak(encode(["(bytes32,bytes32,bytes32,bytes24)", "uint16[]"], proposed))
         round.accepted, round.unanswered = tuple(accepted), set(accepted)
         proposed = {
             "round": number,
@@ -424,7 +445,7 @@ class LedgerModel:
         self._require_running()
         self._require_coordinator(sender)
         _require(self.phase(number).takes_updates, "WrongPhase", number, self.phase(number))
-        return [*self._refusals(number, refusals), self._void(number, VoidCause.ABANDONED)]
+        return [*self._refusals(number, refusals), self._void(number, VoidCause.ABANDONED, None)]
 
     def attest(self, sender: str, number: int, result: Attestation, block: Block) -> list[Emitted]:
         self._require_running()
@@ -436,6 +457,7 @@ class LedgerModel:
         _require(votable, "WrongPhase", number, self.phase(number))
         assert round is not None
         counts = round.phase is Phase.PROPOSED
+        _require(result.proposal == round.proposal, "WrongProposal", round.proposal)
         _require(not counts or block.timestamp <= round.deadline, "DeadlinePassed", round.deadline)
         _require(id in round.members, "NotMember", number, id)
         _require(id not in round.attested, "AlreadyAttested", number, id)
@@ -457,16 +479,15 @@ class LedgerModel:
         if answers:
             round.unanswered.discard(id)
             round.gathered = _added(round.gathered, result.share, self.institutions[id].weight_class)
-        return [("Attested", attested), *(self._count(number, agrees) if counts else [])]
+        return [("Attested", attested), *(self._count(number, agrees, block) if counts else [])]
 
     def expire(self, number: int, block: Block) -> list[Emitted]:
-        self._require_running()
         round = self._round(number)
         live = round is not None and round.phase.is_live
         _require(live, "WrongPhase", number, self.phase(number))
         assert round is not None
         _require(block.timestamp > round.deadline, "DeadlineNotReached", round.deadline)
-        return [self._void(number, VoidCause.EXPIRED)]
+        return [self._void(number, VoidCause.EXPIRED, block)]
 
     def phase(self, number: int) -> Phase:
         round = self._round(number)
@@ -510,22 +531,23 @@ class LedgerModel:
             events.append(("UpdateRefused", {"round": number, "institution": id, "reason": reason}))
         return events
 
-    def _count(self, number: int, agrees: bool) -> list[Emitted]:
+    def _count(self, number: int, agrees: bool, block: Block) -> list[Emitted]:
         round = self.rounds[number - 1]
         round.agreeing += agrees
         round.disagreeing += not agrees
         if round.disagreeing > len(round.members) - round.quorum:
-            return [self._void(number, VoidCause.REJECTED)]
+            return [self._void(number, VoidCause.REJECTED, block)]
         if round.unanswered:
             return []
         if round.gathered != round.fingerprint:
-            return [self._void(number, VoidCause.DISPUTED)]
-        return self._finalize(number) if round.agreeing >= round.quorum else []
+            return [self._void(number, VoidCause.DISPUTED, block)]
+        return self._finalize(number, block) if round.agreeing >= round.quorum else []
 
-    def _finalize(self, number: int) -> list[Emitted]:
+    def _finalize(self, number: int, block: Block) -> list[Emitted]:
         round = self.rounds[number - 1]
         round.phase = Phase.FINALIZED
         self.head = number
+        self.seed = block.parent
         events: list[Emitted] = [("RoundFinalized", {"round": number, "new_model": round.new_model})]
         total = sum(self.institutions[id].weight_class for id in round.accepted)
         for id in round.accepted:
@@ -534,14 +556,16 @@ class LedgerModel:
             events.append(("Credited", {"round": number, "institution": id, "amount": amount}))
         return events
 
-    def _void(self, number: int, cause: VoidCause) -> Emitted:
+    def _void(self, number: int, cause: VoidCause, block: Block | None) -> Emitted:
+        """Without a `block` the next cohort is drawn as this one was."""
+        if block is not None:
+            self.seed = block.parent
         self.rounds[number - 1].phase = Phase.VOID
         return ("RoundVoided", {"round": number, "cause": cause})
 
 
-def draw(parent: bytes, number: int, active: Sequence[int], size: int) -> tuple[int, ...]:
-    """Floyd's sample of `size` of the active, in the order drawn, from the parent block's hash."""
-    seed = keccak(encode(["bytes32", "uint256"], [parent, number]))
+def draw(seed: bytes, active: Sequence[int], size: int) -> tuple[int, ...]:
+    """Floyd's sample of `size` of the active, in the order drawn."""
     drawn: list[int] = []
     for position, last in enumerate(range(len(active) - size, len(active))):
         number_drawn = int.from_bytes(keccak(encode(["bytes32", "uint16"], [seed, position])), "big")

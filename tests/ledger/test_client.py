@@ -25,7 +25,7 @@ from fedchest.protection.context import UpdateContext
 
 pytestmark = pytest.mark.e2e
 
-AGREEMENT = Attestation(NEW_MODEL, bytes(24), bytes(24), REQUIRED_CHECKS)
+AGREEMENT = Attestation(bytes(32), NEW_MODEL, bytes(24), bytes(24), REQUIRED_CHECKS)
 OUTSIDER = Web3.to_checksum_address("0x" + 40 * "9")
 
 
@@ -280,6 +280,7 @@ REFUSALS: dict[str, Callable[[StudyOnChain], Any]] = {
     "WrongBaseModel": lambda study: study.submit(2, _submitted(study), base_model=b"z" * 32),
     "WrongWeightClass": lambda study: study.submit(2, _submitted(study), weight_class=WEIGHT + 1),
     "OverBudget": lambda study: study.submit(2, _submitted(study), epsilon=BUDGET + 1),
+    "WrongProposal": lambda study: study.attest(0, study.proposed_round(), proposal=bytes(32)),
     "InvalidFingerprint": lambda study: study.propose(_submitted(study), fingerprint=b"\x1f" + 23 * b"\xff"),
     "EmptyModel": lambda study: study.propose(_submitted(study), new_model=bytes(32)),
     "TooFewAccepted": lambda study: study.propose(_submitted(study), accepted=[0]),
@@ -341,7 +342,6 @@ def test_a_refused_action_sends_nothing(study: StudyOnChain, chain: LocalChain) 
 def test_a_failed_transaction_is_a_refusal_too(study: StudyOnChain, monkeypatch: pytest.MonkeyPatch) -> None:
     """The rehearsal passes, and another transaction comes in between: here the same attestation, sent twice."""
     round = study.proposed_round()
-    client = study.institutions[0]
     deliver = Sender.send
 
     def send_after_another(sender: Sender, to: str | None, data: str, gas: int) -> Any:
@@ -351,7 +351,7 @@ def test_a_failed_transaction_is_a_refusal_too(study: StudyOnChain, monkeypatch:
 
     monkeypatch.setattr(Sender, "send", send_after_another)
     with pytest.raises(LedgerRefusal, match="AlreadyAttested"):
-        client.attest(round, AGREEMENT)
+        study.attest(0, round)
 
 
 def test_institutions_act_at_the_same_time(chain: LocalChain, tmp_path: Path) -> None:
@@ -366,7 +366,7 @@ def test_institutions_act_at_the_same_time(chain: LocalChain, tmp_path: Path) ->
 
 
 def test_one_key_used_by_two_clients_keeps_its_nonces_in_order(chain: LocalChain, tmp_path: Path) -> None:
-    study = StudyOnChain(chain.rpc_url, tmp_path, founded=False)
+    study = StudyOnChain(chain.rpc_url, tmp_path, founders=12, founded=False)
     twin = LedgerClient(chain.rpc_url, study.address, Wallet.load(study.wallet.path))
     wallets = [Web3.to_checksum_address(f"0x{number:040x}") for number in range(1, 9)]
     threads = [

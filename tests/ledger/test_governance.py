@@ -8,7 +8,9 @@ from studies import BUDGET, CONFIG, INITIAL_MODEL, NEW_MODEL, PROVENANCE, WEIGHT
 from fedchest.ledger.chain import LocalChain
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.contract import LedgerRefusal
+from fedchest.ledger.hashes import roster_hash
 from fedchest.ledger.records import Phase, Status
+from fedchest.ledger.rpc import command, connect
 from fedchest.ledger.wallet import Wallet
 
 pytestmark = pytest.mark.e2e
@@ -31,24 +33,44 @@ def client(study: StudyOnChain, chain: LocalChain, wallet: Wallet) -> LedgerClie
 def test_no_round_opens_before_a_quorum_approves_the_first_model(chain: LocalChain, tmp_path: Path) -> None:
     study = StudyOnChain(chain.rpc_url, tmp_path, founded=False)
     for institution in study.institutions[:2]:
-        institution.approve_initial_model(INITIAL_MODEL, PROVENANCE)
+        institution.approve_initial_model(INITIAL_MODEL, PROVENANCE, study.roster)
     with pytest.raises(LedgerRefusal, match="NotFounded"):
         study.coordinator.open_round(CONFIG)
-    study.institutions[2].approve_initial_model(INITIAL_MODEL, PROVENANCE)
+    study.institutions[2].approve_initial_model(INITIAL_MODEL, PROVENANCE, study.roster)
     assert study.coordinator.initial_model() == INITIAL_MODEL
     assert study.coordinator.open_round(CONFIG) == 1
 
 
-def test_who_is_listed_after_an_approval_is_not_approved(chain: LocalChain, tmp_path: Path) -> None:
-    """The coordinator can't slip anybody in: an approval is of the roster too."""
-    study = StudyOnChain(chain.rpc_url, tmp_path, founded=False)
-    study.institutions[0].approve_initial_model(INITIAL_MODEL, PROVENANCE)
-    study.coordinator.register_founder(Wallet.create(tmp_path / "late.key").address, WEIGHT, BUDGET)
-    for institution in study.institutions[1:]:
-        institution.approve_initial_model(INITIAL_MODEL, PROVENANCE)
-    assert study.coordinator.initial_model() == bytes(32)
-    study.institutions[0].approve_initial_model(INITIAL_MODEL, PROVENANCE)
-    assert study.coordinator.initial_model() == INITIAL_MODEL
+def test_nobody_decides_anything_before_every_founder_is_listed(chain: LocalChain, tmp_path: Path) -> None:
+    """The first founder would be a quorum of one, and make itself coordinator, or found the study alone."""
+    study = StudyOnChain(chain.rpc_url, tmp_path, size=2, founders=3, founded=False)
+    for action in (
+        lambda one: one.approve_initial_model(INITIAL_MODEL, PROVENANCE, study.roster),
+        lambda one: one.pause(),
+        lambda one: one.appoint_coordinator(Wallet.create(tmp_path / "own.key").address),
+    ):
+        with pytest.raises(LedgerRefusal, match="NotFounded"):
+            action(study.institutions[0])
+    study.coordinator.register_founder(Wallet.create(tmp_path / "third.key").address, WEIGHT, BUDGET)
+    with pytest.raises(LedgerRefusal, match="NotFounded"):
+        study.institutions[0].pause()
+
+
+def test_founders_other_than_those_approved_do_not_found(chain: LocalChain, tmp_path: Path) -> None:
+    """The coordinator listed somebody that the others do not know."""
+    study = StudyOnChain(chain.rpc_url, tmp_path, size=3, founders=4, founded=False)
+    expected = roster_hash([(one.address, WEIGHT, BUDGET) for one in (*study.wallets, study.wallet)])
+    study.coordinator.register_founder(Wallet.create(tmp_path / "stranger.key").address, WEIGHT, BUDGET)
+    with pytest.raises(LedgerRefusal, match="AlreadyFounded"):
+        study.coordinator.register_founder(Wallet.create(tmp_path / "fifth.key").address, WEIGHT, BUDGET)
+    for institution in study.institutions[:2]:
+        institution.approve_initial_model(INITIAL_MODEL, PROVENANCE, expected)
+    with pytest.raises(LedgerRefusal, match="WrongRoster"):
+        study.institutions[2].approve_initial_model(INITIAL_MODEL, PROVENANCE, expected)
+
+
+def test_weights_that_could_not_be_added_exactly_are_refused(study) -> None:
+    assert study.coordinator._view("totalWeight") == 4 * WEIGHT
 
 
 # Membership.
@@ -208,6 +230,35 @@ def test_the_coordinator_is_replaced_by_the_quorum(study, chain, newcomer) -> No
     assert client(study, chain, newcomer).open_round(CONFIG) == 1
 
 
+@pytest.mark.parametrize("name", ["grantRole", "revokeRole"])
+def test_not_even_a_quorum_makes_another_administrator(study, newcomer, name) -> None:
+    """What is by decision stays by decision; and without the administrator nothing could be decided any more."""
+    account = newcomer.address if name == "grantRole" else study.address
+    with pytest.raises(LedgerRefusal, match="AdministratorFixed"):
+        study.decide(lambda one: one._support(name, bytes(32), account))
+
+
+def test_a_round_can_be_expired_while_the_study_is_paused(study, chain) -> None:
+    round = study.coordinator.open_round(CONFIG)
+    study.decide(lambda one: one.pause())
+    w3 = connect(chain.rpc_url)
+    command(w3, "evm_increaseTime", study.rules.submission_seconds + 1)
+    command(w3, "evm_mine")
+    study.institutions[0].expire(round)
+    assert study.coordinator.round(round).phase is Phase.VOID
+
+
+def test_abandoning_and_opening_again_draws_nobody_else(chain, tmp_path) -> None:
+    """Or the coordinator would choose the cohort."""
+    study = StudyOnChain(chain.rpc_url, tmp_path, size=12, cohort_size=4)
+    drawn = set()
+    for _ in range(6):
+        round = study.coordinator.open_round(CONFIG)
+        drawn.add(study.coordinator.members(round))
+        study.coordinator.abandon(round, {})
+    assert len(drawn) == 1
+
+
 def test_an_institution_can_not_become_coordinator(study) -> None:
     with pytest.raises(LedgerRefusal, match="InvalidWallet"):
         study.decide(lambda one: one.appoint_coordinator(study.wallets[0].address))
@@ -281,6 +332,36 @@ def test_what_is_on_chain_needs_no_signature_and_an_old_key_is_no_way_out(study,
     study.institutions[1].rotate_own_key(newcomer.address)
     study.coordinator.report_equivocation(study.update(1, round), b"", other, signature)
     assert study.coordinator.institution(1).strikes == 1
+
+
+def test_a_retired_key_proves_nothing_about_later_rounds(study, newcomer) -> None:
+    """Or a thief could strike the institution that it stole from for ever."""
+    first = study.coordinator.open_round(CONFIG)
+    study.coordinator.abandon(first, {})
+    study.decide(lambda one: one.rotate_key(1, newcomer.address))
+    second = study.coordinator.open_round(CONFIG)
+    thief = study.institutions[1]
+    for round, error in {second: "WrongSigner", 10**9: "NotMember"}.items():
+        one, other = study.update(1, round), study.update(1, round, sealed_hash=b"2" * 32)
+        with pytest.raises(LedgerRefusal, match=error):
+            study.coordinator.report_equivocation(
+                one, thief.sign_update(one), other, thief.sign_update(other)
+            )
+    assert study.coordinator.institution(1).strikes == 0
+
+
+def test_a_vote_on_another_proposal_is_refused(study) -> None:
+    """As after a reorganisation that replaced the proposal."""
+    round = study.proposed_round()
+    with pytest.raises(LedgerRefusal, match="WrongProposal"):
+        study.attest(0, round, proposal=b"x" * 32)
+
+
+def test_a_study_that_moved_stays_at_its_last_model(study, newcomer) -> None:
+    study.finalized_round()
+    study.decide(lambda one: one.move_study(newcomer.address))
+    with pytest.raises(LedgerRefusal, match="StudyOver"):
+        study.decide(lambda one: one.restart_from(0))
 
 
 def test_what_proves_nothing_is_refused(study) -> None:

@@ -61,7 +61,7 @@ def in_processes(study: StudyOnChain, wallets: list[Path]) -> None:
 @pytest.fixture
 def unfounded(chain: LocalChain, tmp_path: Path) -> StudyOnChain:
     """A study whose coordinator may still list institutions."""
-    return StudyOnChain(chain.rpc_url, tmp_path, founded=False)
+    return StudyOnChain(chain.rpc_url, tmp_path, founders=100, founded=False)
 
 
 def test_two_processes_of_one_wallet_keep_its_nonces_in_order(unfounded: StudyOnChain) -> None:
