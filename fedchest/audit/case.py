@@ -25,8 +25,10 @@ from fedchest.federation.directory import (
 )
 from fedchest.federation.layout import update_layout
 from fedchest.federation.study import Study
+from fedchest.ledger.blocks import Block, read_blocks
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.records import Event, Institution, RoundState, Submission
+from fedchest.ledger.rpc import connect
 from fedchest.protection.codec import Layout
 from fedchest.protection.keys import encode_public_key, load_sealing_key
 
@@ -108,6 +110,14 @@ class Case:
         if encode_public_key(key.public_key()) not in recipients:
             raise NotChecked(f"the updates are not sealed for the key in {self.key_file}")
         return key
+
+    @cached_property
+    def blocks(self) -> list[Block]:
+        """Every block of the chain from the genesis on, as the node tells them."""
+        if self.source.rpc_url is None:
+            raise NotChecked("there is no chain to compare with")
+        w3 = connect(self.source.rpc_url)
+        return read_blocks(w3, range(w3.eth.block_number + 1))
 
     @cached_property
     def events(self) -> list[Event]:

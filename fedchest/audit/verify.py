@@ -9,14 +9,16 @@ from fedchest.audit.source import chain_source
 from fedchest.audit.steps.artifacts.files import artifacts
 from fedchest.audit.steps.artifacts.lineage import lineage
 from fedchest.audit.steps.artifacts.records import records
+from fedchest.audit.steps.chain.blocks import blocks, constructor
 from fedchest.audit.steps.chain.contract import contract
+from fedchest.audit.steps.chain.events import events
 from fedchest.audit.steps.chain.journals import completeness, journals
 from fedchest.audit.steps.chain.votes import attestations
 from fedchest.audit.steps.computation.credits import credits
 from fedchest.audit.steps.computation.privacy import epsilon
 from fedchest.audit.steps.computation.results import results
 from fedchest.audit.steps.computation.updates import aggregation, refusals
-from fedchest.errors import ChainError, StoreError
+from fedchest.errors import ChainError, ProofError, StoreError
 from fedchest.federation.directory import SEALING_KEY, RunDirectory
 
 Step = Callable[[Case], str]
@@ -26,7 +28,10 @@ LAYERS: Mapping[Layer, Mapping[str, Step]] = {
     Layer.CHAIN: {
         "journals": journals,
         "completeness": completeness,
+        "blocks": blocks,
         "contract": contract,
+        "constructor": constructor,
+        "events": events,
         "attestations": attestations,
     },
     Layer.ARTIFACTS: {
@@ -84,7 +89,7 @@ def _carry_out(layer: Layer, name: str, step: Step, case: Case) -> Outcome:
         return Outcome(layer, name, Verdict.PASSED, step(case))
     except Faults as faults:
         return _failed(layer, name, faults.findings)
-    except StoreError as error:
+    except (StoreError, ProofError) as error:
         return _failed(layer, name, (Finding(str(error)),))
     except (NotChecked, ChainError) as reason:
         return Outcome(layer, name, Verdict.NOT_CHECKED, str(reason))

@@ -3,8 +3,8 @@
 from functools import partial
 
 from fedchest.audit.case import Case
-from fedchest.audit.machine import quorum
 from fedchest.audit.report import Fault
+from fedchest.audit.rules import quorum_of
 from fedchest.ledger.records import REQUIRED_CHECKS, Event, Phase, RoundState, VoidCause
 
 
@@ -16,7 +16,7 @@ def attestations(case: Case) -> str:
 
 def _votes(case: Case, state: RoundState) -> int:
     """How many were cast in a round."""
-    due = quorum(state.members, case.ledger.rules())
+    due = quorum_of(state.members, case.ledger.rules())
     if state.quorum != due:
         raise Fault(
             f"the quorum is {state.quorum} of {state.members} members",

@@ -1,8 +1,8 @@
 """The step on the rewards: what each institution was given, split again."""
 
 from fedchest.audit.case import Case
-from fedchest.audit.machine import credits_due
 from fedchest.audit.report import Fault
+from fedchest.audit.rules import credits_due
 from fedchest.ledger.records import Phase, RoundState
 
 

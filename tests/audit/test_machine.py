@@ -1,0 +1,200 @@
+"""The state machine takes what the contract emits, and nothing else: no event can be dropped, changed or made up."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from studies import CONFIG, StudyOnChain
+
+from fedchest.audit.case import Case
+from fedchest.audit.machine import Machine
+from fedchest.audit.report import Fault
+from fedchest.audit.rules import drawn
+from fedchest.audit.source import Source
+from fedchest.audit.steps.chain.events import events as events_step
+from fedchest.federation.directory import RunDirectory
+from fedchest.ledger.records import Event, Phase, VoidCause
+from fedchest.ledger.rpc import command, connect
+
+pytestmark = pytest.mark.e2e
+
+OTHER_HASH, OTHER_WALLET = b"?" * 32, "0x" + "22" * 20
+
+
+@pytest.fixture(scope="module")
+def case(played: StudyOnChain, tmp_path_factory: pytest.TempPathFactory) -> Case:
+    """Every event and every outcome of a round, without a run around it."""
+    return case_of(played, played.coordinator._w3.provider.endpoint_uri, tmp_path_factory.mktemp("case"))
+
+
+def case_of(study: StudyOnChain, rpc_url: str, folder: Path) -> Case:
+    case = Case(RunDirectory(folder), Source(rpc_url, "a node", [], [], {}), folder / "no.key")
+    vars(case).update(ledger=study.coordinator, events=study.coordinator.events())
+    return case
+
+
+def telling(case: Case, events: Sequence[Event]) -> Case:
+    """The same contract, whose events are told otherwise."""
+    other = Case(case.directory, case.source, case.key_file)
+    known = {name: getattr(case, name) for name in ("ledger", "blocks", "rounds", "institutions")}
+    vars(other).update(known | {"events": list(events)})
+    return other
+
+
+def altered(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, VoidCause):
+        return VoidCause((value + 1) % 3)
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, bytes):
+        return OTHER_HASH
+    if isinstance(value, tuple):
+        return value[:-1]
+    return OTHER_WALLET if isinstance(value, str) else replace(value, study=OTHER_HASH)
+
+
+def unknowable(event: Event, field: str) -> bool:
+    """What nothing follows from; the receipts' root holds it (test_history.py)."""
+    if event.name == "Attested" and not event.values["agrees"]:
+        return field in ("recomputed_model", "checks")
+    return (event.name, field) in {("StudyCreated", "provenance"), ("UpdateRefused", "reason")}
+
+
+def test_what_the_contract_emits_is_taken(case):
+    assert "6 rounds and 4 institutions" in events_step(case)
+
+
+def test_each_event_is_missed(case):
+    """But refusals, which nothing follows from: the records step misses those."""
+    for place, event in enumerate(case.events):
+        if event.name == "UpdateRefused":
+            continue
+        with pytest.raises(Fault):
+            events_step(telling(case, [*case.events[:place], *case.events[place + 1 :]]))
+
+
+def test_each_field_of_each_event_counts(case):
+    for place, event in enumerate(case.events):
+        for name, value in event.values.items():
+            if unknowable(event, name):
+                continue
+            changed = replace(event, values={**event.values, name: altered(value)})
+            with pytest.raises(Fault) as fault:
+                events_step(telling(case, [*case.events[:place], changed, *case.events[place + 1 :]]))
+            assert fault.value.findings[0].expected != fault.value.findings[0].found, (event.name, name)
+
+
+@pytest.mark.parametrize("change", [{"sender": OTHER_WALLET}, {"round": 99}, {"institution": 99}])
+def test_sender_round_and_institution_of_each_event_count(case, change):
+    (field,) = change
+    for place, event in enumerate(case.events):
+        caused = event.name in ("RoundFinalized", "Credited", "RoundVoided")
+        if getattr(event, field) is None or (field == "sender" and caused):
+            continue
+        with pytest.raises(Fault):
+            events_step(
+                telling(case, [*case.events[:place], replace(event, **change), *case.events[place + 1 :]])
+            )
+
+
+def test_two_events_in_the_other_order(case):
+    """Neighbours of different kinds can't be swapped."""
+    for place, (first, second) in enumerate(zip(case.events, case.events[1:], strict=False)):
+        if first.name != second.name and "UpdateRefused" not in (first.name, second.name):
+            swapped = [*case.events[:place], second, first, *case.events[place + 2 :]]
+            with pytest.raises(Fault):
+                events_step(telling(case, swapped))
+
+
+def first(case: Case, name: str) -> Event:
+    return case.events_of(name)[0]
+
+
+REPEATS = {
+    "StudyCreated": "one creation",
+    "InstitutionRegistered": "3",
+    "RoundOpened": "no live round",
+    "UpdateSubmitted": "one submission",
+    "AggregateProposed": "phase OPEN",
+    "Attested": "one vote",
+    "RoundFinalized": "Credited",
+    "Credited": "Credited",
+    "RoundVoided": "phase OPEN or PROPOSED",
+}
+
+
+@pytest.mark.parametrize(("name", "expected"), REPEATS.items())
+def test_an_event_that_is_told_twice_is_named(case, name, expected):
+    event = first(case, name)
+    place = case.events.index(event)
+    with pytest.raises(Fault) as fault:
+        events_step(telling(case, [*case.events[: place + 1], *case.events[place:]]))
+    finding = fault.value.findings[0]
+    assert expected in (finding.expected or "") or name == "InstitutionRegistered"
+    assert (finding.round, finding.institution) == (event.round, event.institution)
+
+
+def test_an_event_of_another_kind_is_named(case):
+    strange = replace(case.events[-1], name="RulesChanged")
+    with pytest.raises(Fault, match=r"RulesChanged in block .* is no event that the state machine knows"):
+        events_step(telling(case, [*case.events, strange]))
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        (lambda state: replace(state, agreeing=state.agreeing + 1), "another agreeing"),
+        (lambda state: replace(state, phase=Phase.VOID), "another phase"),
+        (lambda state: replace(state, record=OTHER_HASH), "another record"),
+    ],
+)
+def test_a_contract_that_shows_something_else_than_its_events(case, change: Callable[[Any], Any], what):
+    other = telling(case, case.events)
+    vars(other)["rounds"] = [change(case.rounds[0]), *case.rounds[1:]]
+    with pytest.raises(Fault, match=f"round 1: the contract shows {what}"):
+        events_step(other)
+
+
+def test_storage_that_an_operator_edited(chain, tmp_path):
+    """An edit behind the contract's back changes no block and no event; the views no longer follow."""
+    study = StudyOnChain(chain.rpc_url, tmp_path)
+    study.finalized_round()
+    w3 = connect(chain.rpc_url)
+    snapshot = command(w3, "evm_snapshot")
+    command(w3, "anvil_setStorageAt", study.address, f"0x{1:064x}", "0x" + OTHER_HASH.hex())
+    with pytest.raises(Fault, match="another global model than its events lead to") as fault:
+        events_step(case_of(study, chain.rpc_url, tmp_path))
+    assert fault.value.findings[0].found == "0x" + OTHER_HASH.hex()
+    command(w3, "evm_revert", snapshot)
+
+
+@pytest.mark.parametrize("size", [3, 5])
+def test_a_cohort_is_drawn_again(chain, tmp_path, size):
+    study = StudyOnChain(chain.rpc_url, tmp_path, size=9, cohort_size=size)
+    for _ in range(3):
+        round = study.coordinator.open_round(CONFIG)
+        study.coordinator.abandon(round, {})
+    case = case_of(study, chain.rpc_url, tmp_path)
+    assert "3 rounds and 9 institutions" in events_step(case)
+    opened = case.events_of("RoundOpened", 2)[0]
+    place = case.events.index(opened)
+    suited = replace(opened, values={**opened.values, "members": tuple(range(size))})
+    with pytest.raises(Fault, match="another members than follows"):
+        events_step(telling(case, [*case.events[:place], suited, *case.events[place + 1 :]]))
+
+
+def test_a_draw_of_all_is_all():
+    assert sorted(drawn(bytes(32), 1, 7, 7)) == list(range(7))
+
+
+def test_an_outcome_that_never_came(case):
+    """The vote that completes the quorum foretells its outcome: a history can't end before it."""
+    finalized = case.events.index(first(case, "RoundFinalized"))
+    machine = Machine(case.ledger.chain_id, case.ledger.address, lambda block: bytes(32))
+    with pytest.raises(Fault, match="the events end"):
+        machine.replay(case.events[:finalized])
