@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pydantic import TypeAdapter
 
 from fedchest.aggregation.record import RoundRecord
+from fedchest.audit.evidence import Evidence
 from fedchest.audit.report import Fault, Faults, Finding, NotChecked
 from fedchest.audit.source import Source
 from fedchest.errors import ChainError, KeyFileError, StoreError
@@ -47,6 +48,7 @@ class Case:
     source: Source
     key_file: Path
     keep_going: bool = False
+    evidence: Sequence[Evidence] = ()
 
     def each(self, items: Iterable[_Item], check: Callable[[_Item], _Result]) -> list[_Result]:
         """`check` of every item. Its Faults end it: at once, or all together at the end where the audit keeps going."""

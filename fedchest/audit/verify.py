@@ -4,11 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from fedchest.audit.case import Case
+from fedchest.audit.evidence import read_evidence
 from fedchest.audit.report import Faults, Finding, Layer, NotChecked, Outcome, Report, Verdict
 from fedchest.audit.source import chain_source
+from fedchest.audit.steps.artifacts.distribution import distribution
 from fedchest.audit.steps.artifacts.files import artifacts
 from fedchest.audit.steps.artifacts.lineage import lineage
+from fedchest.audit.steps.artifacts.manifests import manifests
 from fedchest.audit.steps.artifacts.records import records
+from fedchest.audit.steps.chain.anchors import anchors
 from fedchest.audit.steps.chain.blocks import blocks, constructor
 from fedchest.audit.steps.chain.contract import contract
 from fedchest.audit.steps.chain.events import events
@@ -33,11 +37,14 @@ LAYERS: Mapping[Layer, Mapping[str, Step]] = {
         "constructor": constructor,
         "events": events,
         "attestations": attestations,
+        "anchors": anchors,
     },
     Layer.ARTIFACTS: {
         "artifacts": artifacts,
-        "lineage": lineage,
+        "manifests": manifests,
         "records": records,
+        "lineage": lineage,
+        "distribution": distribution,
     },
     Layer.COMPUTATION: {
         "refusals": refusals,
@@ -54,19 +61,22 @@ def verify_run(
     *,
     rpc_url: str | None = None,
     key: Path | None = None,
+    against: Sequence[Path] = (),
     keep_going: bool = False,
     on_step: Callable[[Outcome], None] | None = None,
 ) -> Report:
     """Examine a run against its chain; `on_step` hears each outcome as it comes.
 
     `rpc_url` is a node to read instead of rebuilding the chain, `key` the sealing key that opens the updates
-    (the run's auditor's by default). The first wrong thing ends it; with `keep_going` all are listed. What is changed
-    in the run afterwards is found (tests/audit/test_tamper.py). Raises as `chain_source` when the verification
-    can't be run at all.
+    (the run's auditor's by default), `against` what parties hold of the chain outside the run, as `read_evidence`
+    takes it. The first wrong thing ends it; with `keep_going` all are listed. What is changed in the run afterwards is
+    found (tests/audit/test_tamper.py), and what parties lie about while it goes on (tests/audit/test_liars.py).
+    Raises as `chain_source` and `read_evidence` when the verification can't be run at all.
     """
     outcomes: list[Outcome] = []
+    evidence = [read_evidence(path) for path in against]
     with chain_source(directory, rpc_url) as source:
-        case = Case(directory, source, key or directory.auditor / SEALING_KEY, keep_going=keep_going)
+        case = Case(directory, source, key or directory.auditor / SEALING_KEY, keep_going, evidence)
         for layer, steps in LAYERS.items():
             for name, step in steps.items():
                 stopped = None if keep_going else _stopped(layer, name, outcomes)

@@ -69,10 +69,24 @@ def index(run: Path | None, out: Path, contract: str | None, as_json: bool, rpc:
     type=click.Path(path_type=Path),
     help="sealing key that opens the updates; default: the auditor's",
 )
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="a party's own index, journal, receipts or bundle, which the chain has to agree with; may be repeated",
+)
 @click.option("--keep-going", is_flag=True, help="list everything that is wrong, not only the first")
 @click.option("--json", "as_json", is_flag=True, help="print the report as one JSON object")
 @RpcOption
-def verify(run: Path, key: Path | None, keep_going: bool, as_json: bool, rpc: str | None) -> int:
+def verify(
+    run: Path,
+    key: Path | None,
+    against: tuple[Path, ...],
+    keep_going: bool,
+    as_json: bool,
+    rpc: str | None,
+) -> int:
     """Check RUN's chain, artifacts and computation, trusting nobody.
 
     Exit status: 0 when all of it was checked and is right, 1 when anything is wrong, 2 when the check can't be run, 3
@@ -85,6 +99,7 @@ def verify(run: Path, key: Path | None, keep_going: bool, as_json: bool, rpc: st
         RunDirectory(run),
         rpc_url=rpc,
         key=key,
+        against=against,
         keep_going=keep_going,
         on_step=None if as_json else lambda outcome: _show(console, outcome),
     )
