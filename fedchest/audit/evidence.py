@@ -1,28 +1,37 @@
 """What a party holds of the chain outside the run: its own index, journal, receipts or bundle, in one form."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
+from fedchest.audit.bundle import check_bundle, is_bundle
 from fedchest.audit.journals import read_journal
 from fedchest.audit.queries import Row, open_index
 from fedchest.audit.trail import plain
 from fedchest.errors import ChainError, StoreError
 from fedchest.ledger.events import decoded
+from fedchest.ledger.records import Event
 
 _SQLITE = b"SQLite format 3\0"
 _RECEIPT = "transactionHash"
 
 
+class HeldTransaction(NamedTuple):
+    """The number of a transaction's block, and its signed bytes where they are held."""
+
+    block: int
+    raw: bytes | None
+
+
 @dataclass(frozen=True)
 class Evidence:
-    """Hashes (32 bytes) of blocks by number, the blocks of transactions by hash (0x...), and events.
+    """Hashes (32 bytes) of blocks by number, transactions by hash (0x...), and events.
 
     Events are rows with transaction, block, kind, round, institution and values, as an index gives them, and contract
     where they may be of another than `contract`, which is None for evidence of a whole chain. `complete` is the
@@ -31,23 +40,24 @@ class Evidence:
 
     name: str
     blocks: Mapping[int, bytes] = field(default_factory=dict)
-    transactions: Mapping[str, int] = field(default_factory=dict)
-    raw_transactions: Mapping[str, bytes] = field(default_factory=dict)
+    transactions: Mapping[str, HeldTransaction] = field(default_factory=dict)
     events: Sequence[Row] = ()
     complete: int | None = None
     contract: str | None = None
 
 
 def read_evidence(path: Path) -> Evidence:
-    """Read an event index, a journal, or receipts (JSON as `eth_getTransactionReceipt` gives it, one or several).
+    """Read an event index, a journal, a bundle, or receipts (JSON as `eth_getTransactionReceipt` gives it, or several).
 
-    Raises StoreError when the file can't be read or is none of these.
+    Raises StoreError when the file can't be read or is none of these, ProofError for a bundle that does not hold.
     """
     try:
         with path.open("rb") as file:
             start = file.read(len(_SQLITE))
         if start == _SQLITE:
             return _index(path)
+        if is_bundle(path):
+            return _bundle(path)
         content = path.read_bytes()
     except OSError as error:
         raise StoreError(f"{path} can't be read: {error.strerror}.") from None
@@ -68,32 +78,48 @@ def _index(path: Path) -> Evidence:
     )
 
 
+def _bundle(path: Path) -> Evidence:
+    bundle = check_bundle(path)
+    return Evidence(
+        str(path),
+        blocks={block.header.number: block.header.hash for block in bundle.blocks},
+        transactions=_transactions((block.header.number, block.raw_transactions) for block in bundle.blocks),
+        events=[event_row(event) for event in bundle.events],
+        complete=len(bundle.blocks) - 1,
+        contract=bundle.contract,
+    )
+
+
+def event_row(event: Event) -> Row:
+    """An event as evidence holds it."""
+    values = {"round": event.round, "institution": event.institution, "values": plain(event.values)}
+    return {"block": event.block, "transaction": event.transaction, "kind": event.name, **values}
+
+
 def _journal(path: Path) -> Evidence:
     journal = read_journal(path, str(path))
     if journal.fault is not None:
         raise StoreError(f"{path} is no journal: {journal.fault}.")
-    raw = {
-        "0x" + keccak(one).hex(): (record.number, one)
-        for record in journal.records
-        for one in record.transactions
-    }
     return Evidence(
         str(path),
         blocks={record.number: record.hash for record in journal.records},
-        transactions={digest: number for digest, (number, _) in raw.items()},
-        raw_transactions={digest: one for digest, (_, one) in raw.items()},
+        transactions=_transactions((record.number, record.transactions) for record in journal.records),
     )
+
+
+def _transactions(blocks: Iterable[tuple[int, Iterable[bytes]]]) -> dict[str, HeldTransaction]:
+    return {"0x" + keccak(raw).hex(): HeldTransaction(number, raw) for number, raws in blocks for raw in raws}
 
 
 def _receipts(path: Path, content: bytes) -> Evidence:
     try:
         receipts = [_receipt(one) for one in _parsed(content)]
     except (ValueError, TypeError, LookupError, AttributeError, ChainError):
-        raise StoreError(f"{path} is no index, journal or list of receipts.") from None
+        raise StoreError(f"{path} is no index, journal, bundle or list of receipts.") from None
     return Evidence(
         str(path),
         blocks={number: digest for number, digest, _, _ in receipts},
-        transactions={transaction: number for number, _, transaction, _ in receipts},
+        transactions={transaction: HeldTransaction(number, None) for number, _, transaction, _ in receipts},
         events=[event for *_, events in receipts for event in events],
     )
 

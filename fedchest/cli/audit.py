@@ -12,6 +12,7 @@ from fedchest.audit.index import EventIndex
 from fedchest.audit.report import Outcome, Report, Verdict
 from fedchest.audit.source import run_ledger
 from fedchest.audit.verify import verify_run
+from fedchest.cli.bundle import check_bundle_command
 from fedchest.cli.progress import index_progress
 from fedchest.cli.proof import check, prove
 from fedchest.cli.trail import RpcOption, budget, export, log, rewards, rounds, show, sql
@@ -29,7 +30,7 @@ def audit() -> None:
     """Ask a run's trail, index it, or verify the run against its chain."""
 
 
-for command in (log, rounds, show, budget, rewards, sql, export, prove, check):
+for command in (log, rounds, show, budget, rewards, sql, export, prove, check, check_bundle_command):
     audit.add_command(command)
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from audit_support import failures
 
+from fedchest.audit.bundling import bundle_run
 from fedchest.audit.index import EventIndex
 from fedchest.audit.journals import read_journal
 from fedchest.audit.report import Verdict
+from fedchest.audit.signing import load_signer
 from fedchest.audit.source import chain_source, run_ledger
 from fedchest.audit.verify import verify_run
 from fedchest.errors import StoreError
@@ -55,7 +57,17 @@ def own_receipts(run: RunDirectory, folder: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module", params=[own_index, own_journal, own_receipts], ids=lambda make: make.__name__)
+def own_bundle(run: RunDirectory, folder: Path) -> Path:
+    """As an auditor signed it."""
+    Wallet.create(folder / "signer.key")
+    bundle_run(run, folder / "bundle.jsonl", load_signer(folder / "signer.key"))
+    return folder / "bundle.jsonl"
+
+
+KINDS = [own_index, own_journal, own_receipts, own_bundle]
+
+
+@pytest.fixture(scope="module", params=KINDS, ids=lambda make: make.__name__)
 def kept(request, finished_run: RunDirectory, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What a party kept of the honest chain."""
     return request.param(finished_run, tmp_path_factory.mktemp("kept"))

@@ -52,6 +52,11 @@ def require_named_artifacts(case: Case) -> None:
     _check_named(case, case.directory.artifacts.holds, set())
 
 
+def named_digests(case: Case) -> set[bytes]:
+    """What the chain and the records name, there or not. Raises Fault for a record that can't be read."""
+    return {one.digest for names in _parts(case) for one in names(case)}
+
+
 def _check_named(case: Case, holds: _Holds, named: set[bytes]) -> list[Any]:
     """Check what chain and records name, and add it to `named`."""
 
@@ -60,9 +65,7 @@ def _check_named(case: Case, holds: _Holds, named: set[bytes]) -> list[Any]:
         if not holds(one.digest):
             raise case.unsound(one.digest, one.what, round=one.round, institution=one.institution)
 
-    parts: list[Callable[[Case], Iterator[_Named]]] = [_named_by_study]
-    parts += [partial(_named_by_round, state=state) for state in case.rounds]
-    return case.each(parts, lambda names: case.each(names(case), check))
+    return case.each(_parts(case), lambda names: case.each(names(case), check))
 
 
 def _check_files(case: Case, holds: _Holds, named: set[bytes]) -> list[Any]:
@@ -94,6 +97,11 @@ def _check_file(case: Case, holds: _Holds, named: set[bytes], path: Path) -> Non
             found="other bytes",
             file=name,
         )
+
+
+def _parts(case: Case) -> list[Callable[[Case], Iterator[_Named]]]:
+    """What names artifacts: the study, and each round."""
+    return [_named_by_study, *(partial(_named_by_round, state=state) for state in case.rounds)]
 
 
 def _named_by_study(case: Case) -> Iterator[_Named]:

@@ -10,10 +10,9 @@ from eth_abi.exceptions import DecodingError
 from eth_utils.abi import function_abi_to_4byte_selector, get_abi_input_names, get_abi_input_types
 
 from fedchest.audit.case import Case
-from fedchest.audit.evidence import Evidence
+from fedchest.audit.evidence import Evidence, HeldTransaction, event_row
 from fedchest.audit.queries import Row
 from fedchest.audit.report import Fault, NotChecked
-from fedchest.audit.trail import plain
 from fedchest.errors import ChainError
 from fedchest.federation.directory import JOURNAL
 from fedchest.ledger.artifact import artifact
@@ -55,7 +54,7 @@ def _agrees(case: Case, evidence: Evidence) -> None:
 
 
 def _events_stand(case: Case, evidence: Evidence) -> None:
-    told = {_key(row): row for row in map(_row, case.events)}
+    told = {_key(row): row for row in map(event_row, case.events)}
     own = (None, case.ledger.address)
     held = {_key(row): row for row in evidence.events if row.get("contract") in own}
 
@@ -93,13 +92,13 @@ def _transactions_stand(case: Case, evidence: Evidence) -> None:
         for transaction in block.transactions
     }
 
-    def check(entry: tuple[str, int]) -> None:
-        digest, number = entry
-        if on_chain.get(digest) != number:
-            what, where = _call(case, evidence.raw_transactions.get(digest))
+    def check(entry: tuple[str, HeldTransaction]) -> None:
+        digest, held = entry
+        if on_chain.get(digest) != held.block:
+            what, where = _call(case, held.raw)
             raise Fault(
                 f"{what} {digest} was {'moved' if digest in on_chain else 'dropped'}",
-                expected=f"in block {number}",
+                expected=f"in block {held.block}",
                 found=f"in block {on_chain[digest]}" if digest in on_chain else "on no block of the chain",
                 file=evidence.name,
                 **where,
@@ -116,11 +115,6 @@ def _blocks_stand(case: Case, evidence: Evidence) -> None:
             raise Fault(f"block {number} is another", expected=digest, found=found, file=evidence.name)
 
     case.each(sorted(evidence.blocks.items()), check)
-
-
-def _row(event: Any) -> Row:
-    values = {"round": event.round, "institution": event.institution, "values": plain(event.values)}
-    return {"block": event.block, "transaction": event.transaction, "kind": event.name, **values}
 
 
 def _key(row: Row) -> str:
