@@ -4,7 +4,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from benchmarks import cache, cohort_size, dp_step, event_index, loading, round_overhead, scale, sealing, wire
+from benchmarks import (
+    audit_verify,
+    cache,
+    cohort_size,
+    dp_step,
+    event_index,
+    loading,
+    round_overhead,
+    scale,
+    sealing,
+    wire,
+)
 from benchmarks.report import Case, as_table, figures, machine, versions
 
 BENCHMARKS = {
@@ -17,6 +28,7 @@ BENCHMARKS = {
     "round_overhead": round_overhead,
     "scale": scale,
     "event_index": event_index,
+    "audit_verify": audit_verify,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
