@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies import CONFIG, StudyOnChain
+from studies import BUDGET, CONFIG, StudyOnChain
 
 from fedchest.audit.case import Case
 from fedchest.audit.machine import Machine
@@ -17,6 +17,8 @@ from fedchest.audit.steps.chain.events import events as events_step
 from fedchest.federation.directory import RunDirectory
 from fedchest.ledger.records import Event, Phase, VoidCause
 from fedchest.ledger.rpc import command, connect
+from fedchest.protection.commitment import commitment
+from fedchest.protection.context import UpdateContext
 
 pytestmark = pytest.mark.e2e
 
@@ -198,3 +200,192 @@ def test_an_outcome_that_never_came(case):
     machine = Machine(case.ledger.chain_id, case.ledger.address, lambda block: bytes(32))
     with pytest.raises(Fault, match="the events end"):
         machine.replay(case.events[:finalized])
+
+
+# One rule at a time: everything about the event is right but for what the rule forbids.
+
+
+def replayed(case: Case, events: Sequence[Event]) -> None:
+    machine = Machine(
+        case.ledger.chain_id, case.ledger.address, lambda block: case.blocks[block - 1].header.hash
+    )
+    machine.replay(events)
+
+
+def valued(event: Event, **values: Any) -> Event:
+    return replace(event, values={**event.values, **values})
+
+
+def spending(case: Case, event: Event, epsilon: int) -> Event:
+    """The submission with another epsilon, and the commitment that goes with it."""
+    assert event.round is not None and event.institution is not None
+    context = UpdateContext(
+        case.ledger.chain_id,
+        case.ledger.address,
+        event.round,
+        event.sender,
+        case.rounds[event.round - 1].base_model,
+    )
+    hashes = [event.values[name] for name in ("sealed_hash", "plaintext_hash", "manifest_hash")]
+    committed = commitment(context, *hashes, event.values["weight_class"], epsilon)
+    return valued(event, epsilon=epsilon, commitment=committed)
+
+
+def event_of(case: Case, name: str, round: int | None = None, which: int = 0) -> Event:
+    return case.events_of(name, round)[which]
+
+
+def voided(case: Case, cause: VoidCause) -> Event:
+    return next(event for event in case.events_of("RoundVoided") if event.values["cause"] is cause)
+
+
+def deadline(case: Case, event: Event, kind: str) -> int:
+    return event_of(case, kind, event.round).values["deadline"]
+
+
+def after(case: Case, event: Event, kind: str) -> Event:
+    return replace(event, timestamp=deadline(case, event, kind) + 1)
+
+
+Broken = Callable[[Case], tuple[Event, Event]]
+"""The event to replace, and what replaces it."""
+
+
+def changing(
+    name: str, change: Callable[[Case, Event], Event], round: int | None = None, which: int = 0
+) -> Broken:
+    def broken(case: Case) -> tuple[Event, Event]:
+        event = event_of(case, name, round, which)
+        return event, change(case, event)
+
+    return broken
+
+
+def voiding(cause: VoidCause, change: Callable[[Case, Event], Event]) -> Broken:
+    return lambda case: (voided(case, cause), change(case, voided(case, cause)))
+
+
+RULES_BROKEN: dict[str, tuple[Broken, str]] = {
+    "rules without time": (
+        changing(
+            "StudyCreated", lambda case, e: valued(e, rules=replace(e.values["rules"], submission_seconds=0))
+        ),
+        "rules that the constructor takes",
+    ),
+    "no initial model": (
+        changing("StudyCreated", lambda case, e: valued(e, initial_model=bytes(32))),
+        "an initial model",
+    ),
+    "created by another": (
+        changing("StudyCreated", lambda case, e: replace(e, sender=OTHER_WALLET)),
+        "wallet 0x",
+    ),
+    "a wallet twice": (
+        changing(
+            "InstitutionRegistered",
+            lambda case, e: valued(e, wallet=event_of(case, e.name).values["wallet"]),
+            which=1,
+        ),
+        "a wallet of its own",
+    ),
+    "the coordinator as an institution": (
+        changing(
+            "InstitutionRegistered", lambda case, e: valued(e, wallet=case.events[0].values["coordinator"])
+        ),
+        "a wallet of its own",
+    ),
+    "no weight": (
+        changing("InstitutionRegistered", lambda case, e: valued(e, weight_class=0)),
+        "a weight class above 0",
+    ),
+    "a late submission": (
+        changing("UpdateSubmitted", lambda case, e: after(case, e, "RoundOpened")),
+        "a time up to",
+    ),
+    "above the budget": (
+        changing("UpdateSubmitted", lambda case, e: spending(case, e, BUDGET + 1)),
+        "epsilon from 0 to",
+    ),
+    "less than before": (
+        changing("UpdateSubmitted", lambda case, e: spending(case, e, 1), round=3),
+        "epsilon from",
+    ),
+    "a refusal without a reason": (
+        changing("UpdateRefused", lambda case, e: valued(e, reason=0)),
+        "a reason",
+    ),
+    "no model": (
+        changing("AggregateProposed", lambda case, e: valued(e, new_model=bytes(32))),
+        "a model",
+    ),
+    "too few": (
+        changing("AggregateProposed", lambda case, e: valued(e, accepted=(0,))),
+        "at least 2 accepted",
+    ),
+    "out of order": (changing("AggregateProposed", lambda case, e: valued(e, accepted=(1, 0))), "(0, 1)"),
+    "never submitted": (
+        changing("AggregateProposed", lambda case, e: valued(e, accepted=(0, 1, 3))),
+        "only updates that were submitted",
+    ),
+    "accepted and refused": (
+        changing("AggregateProposed", lambda case, e: valued(e, accepted=(0, 1, 2)), round=3),
+        "accepted or refused",
+    ),
+    "a vote after the deadline": (
+        changing("Attested", lambda case, e: after(case, e, "AggregateProposed")),
+        "a time up to",
+    ),
+    "expired in time": (
+        voiding(
+            VoidCause.EXPIRED,
+            lambda case, e: replace(e, timestamp=deadline(case, e, "AggregateProposed")),
+        ),
+        "a time after",
+    ),
+    "abandoned after the proposal": (
+        voiding(
+            VoidCause.EXPIRED,
+            lambda case, e: replace(
+                valued(e, cause=VoidCause.ABANDONED), sender=case.events[0].values["coordinator"]
+            ),
+        ),
+        "an open round",
+    ),
+    "rejected by too few": (
+        voiding(VoidCause.EXPIRED, lambda case, e: valued(e, cause=VoidCause.REJECTED)),
+        "the quorum out of reach",
+    ),
+    "finalized by too few": (
+        voiding(
+            VoidCause.EXPIRED,
+            lambda case, e: replace(
+                e,
+                name="RoundFinalized",
+                values={"new_model": event_of(case, "AggregateProposed", e.round).values["new_model"]},
+            ),
+        ),
+        "3 votes",
+    ),
+    "credits for nothing": (
+        voiding(
+            VoidCause.EXPIRED,
+            lambda case, e: replace(e, name="Credited", round=1, institution=3, values={"amount": 1}),
+        ),
+        "None",
+    ),
+    "a round while another lives": (
+        voiding(VoidCause.EXPIRED, lambda case, e: event_of(case, "RoundOpened", 5)),
+        "no live round",
+    ),
+}
+
+
+@pytest.mark.parametrize(("broken", "expected"), RULES_BROKEN.values(), ids=RULES_BROKEN.keys())
+def test_a_rule_of_the_contract(case, broken: Broken, expected):
+    event, changed = broken(case)
+    place = case.events.index(event)
+    with pytest.raises(Fault) as fault:
+        replayed(case, [*case.events[:place], changed])
+    finding = fault.value.findings[0]
+    assert (finding.expected or "").startswith(expected), str(finding)
+    assert finding.what.startswith(changed.name)
