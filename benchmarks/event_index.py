@@ -16,7 +16,7 @@ from fedchest.audit.index import RANGE_BLOCKS, EventIndex, EventSource
 from fedchest.audit.queries import IndexReader, Row, Selection, open_index
 from fedchest.ledger.chain import LocalChain
 from fedchest.ledger.client import LedgerClient, deploy
-from fedchest.ledger.records import REQUIRED_CHECKS, Event, Rules
+from fedchest.ledger.records import REQUIRED_CHECKS, Attestation, Event, Proposal, Rules, UpdateCommitment
 from fedchest.ledger.rpc import command, commands, connect
 from fedchest.ledger.wallet import Wallet
 
@@ -27,7 +27,7 @@ EVENTS, REGISTERED, MEMBERS = 1_000_000, 100, 10
 """Of the synthetic study; MEMBERS take part in each round."""
 
 REPEATS = 9
-RULES = Rules(b"d" * 32, 600, 600, 0, 2, False)
+RULES = Rules(b"c" * 32, b"a" * 32, 600, 600, 0, 2, False, 10**6, 10**9)
 _SUBMITTED = "UpdateSubmitted(uint256,uint16,bytes32,bytes32,bytes32,bytes32,uint16,uint64)"
 _START, _BLOCK_SECONDS, _BLOCKS_A_ROUND = 1_790_000_000, 12, 4
 
@@ -70,12 +70,14 @@ def _build_anew(path: Path, ledger: EventSource) -> None:
 def _play(rpc_url: str, folder: Path) -> LedgerClient:
     """A study of ROUNDS finalized rounds in which every institution takes part."""
     wallet = Wallet.create(folder / "coordinator.key")
-    address = deploy(rpc_url, wallet, RULES, b"i" * 32, b"v" * 32)
+    address = deploy(rpc_url, wallet, RULES)
     coordinator = LedgerClient(rpc_url, address, wallet)
     wallets = [Wallet.create(folder / f"{number}.key") for number in range(INSTITUTIONS)]
     for one in wallets:
-        coordinator.register_institution(one.address, 1, 10**9)
+        coordinator.register_founder(one.address, 1, 10**9)
     sites = [LedgerClient(rpc_url, address, one) for one in wallets]
+    for site in sites[: 2 * INSTITUTIONS // 3 + 1]:
+        site.approve_initial_model(b"i" * 32, b"v" * 32)
     for _ in range(ROUNDS):
         _play_round(coordinator, sites)
     return coordinator
@@ -84,12 +86,12 @@ def _play(rpc_url: str, folder: Path) -> LedgerClient:
 def _play_round(coordinator: LedgerClient, sites: Sequence[LedgerClient]) -> None:
     base = coordinator.global_model()
     number = coordinator.open_round(b"c" * 32)
-    for site in sites:
-        site.submit_update(number, base, b"s" * 32, b"p" * 32, b"m" * 32, 1, number)
+    for id, site in enumerate(sites):
+        site.submit_update(UpdateCommitment(number, id, base, b"s" * 32, b"p" * 32, b"m" * 32, 1, number))
     model = hashlib.sha256(base).digest()
-    coordinator.propose(number, model, range(INSTITUTIONS), {}, b"r" * 32)
-    for site in sites[: 2 * INSTITUTIONS // 3 + 1]:
-        site.attest(number, model, REQUIRED_CHECKS)
+    coordinator.propose(number, Proposal(model, b"r" * 32, b"q" * 32, bytes(24)), range(INSTITUTIONS), {})
+    for site in sites:
+        site.attest(number, Attestation(model, bytes(24), bytes(24), REQUIRED_CHECKS))
 
 
 class _Node:
@@ -218,8 +220,6 @@ class _SyntheticLedger:
         study = {
             "coordinator": "0x" + "c" * 40,
             "rules": RULES,
-            "initial_model": b"i" * 32,
-            "provenance": b"v" * 32,
         }
         wallets = [f"0x{number + 1:040x}" for number in range(REGISTERED)]
         registered = [
@@ -243,6 +243,7 @@ class _SyntheticLedger:
         block, model = _BLOCKS_A_ROUND * number, _digest(number, 0, "model")
         opened = {
             "base_model": _digest(number - 1, 0, "model"),
+            "parent": number - 1,
             "config": b"c" * 32,
             "members": tuple(members),
             "quorum": 7,
@@ -251,6 +252,8 @@ class _SyntheticLedger:
         proposed = {
             "new_model": model,
             "record": _digest(number, 0, "record"),
+            "sum_hash": _digest(number, 0, "sum"),
+            "fingerprint": bytes(24),
             "accepted": tuple(accepted),
             "deadline": 0,
         }

@@ -34,7 +34,7 @@ STAGES = {
     "hash": "clients.site.hashlib.sha256",
     "chain": "fedchest.ledger.transactions.Sender.send",
     "verify": "server.coordinator.accepted_update",
-    "aggregate": "server.coordinator.next_model",
+    "aggregate": "server.coordinator.weighted_sum",
 }
 
 

@@ -20,7 +20,7 @@ CONTEXT = UpdateContext(
     chain_id=31337,
     contract="0x5FbDB2315678afecb367f032d93F642f64180aa3",
     round=1,
-    institution="0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+    institution=3,
     base_model=bytes(32),
 )
 

@@ -16,6 +16,7 @@ from fedchest.federation.messages import (
     IdentifyReply,
     IdentifyRequest,
     ModelMessage,
+    ProposalMessage,
     UpdateReply,
     refusal_record,
 )
@@ -48,7 +49,9 @@ def train(message: Message, context: Context) -> Message:
 def attest(message: Message, context: Context) -> Message:
     """Check the proposed model and attest on chain."""
     return _answer(
-        message, context, lambda folder: Site.open(folder).attest(ModelMessage.from_record(message.content))
+        message,
+        context,
+        lambda folder: Site.open(folder).attest(ProposalMessage.from_record(message.content)),
     )
 
 

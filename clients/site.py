@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from clients.outbox import Outbox, StoredSubmission
 from fedchest.aggregation.model import parse_model
 from fedchest.artifacts import ArtifactStore
-from fedchest.federation.attestation import attestation_checks
+from fedchest.federation.attestation import OwnUpdate, attest_to
 from fedchest.federation.directory import (
     CONNECTION,
     JOURNAL,
@@ -26,13 +26,14 @@ from fedchest.federation.directory import (
 from fedchest.federation.messages import (
     AttestReply,
     ModelMessage,
+    ProposalMessage,
     UpdateReply,
 )
 from fedchest.federation.study import Study
 from fedchest.federation.trainer import LocalTrainer
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.journal import Journal
-from fedchest.ledger.records import REQUIRED_CHECKS, Institution, Phase, RoundState
+from fedchest.ledger.records import REQUIRED_CHECKS, Institution, RoundState, UpdateCommitment
 from fedchest.ledger.wallet import Wallet
 from fedchest.protection.codec import CODEC_NAME, Codec
 from fedchest.protection.context import UpdateContext
@@ -86,21 +87,29 @@ class Site:
         self._artifacts.put(submission.manifest)
         return UpdateReply(submission.sealed, submission.manifest, manifest.weight_class)
 
-    def attest(self, message: ModelMessage) -> AttestReply:
-        """Check the proposal and vote on chain with the hash that this hospital computed itself.
+    def attest(self, message: ProposalMessage) -> AttestReply:
+        """Recompute the proposal and vote on chain with what came out and with the own update's fingerprint.
 
-        The attestation is partial: it says that the checks of `fedchest.federation.attestation` hold, not that
-        the sum is right.
+        Raises Refused(ROUND_CLOSED) when there is nothing to attest.
         """
-        recomputed = hashlib.sha256(message.model).digest()
-        own = self._outbox.submission(message.round)
-        own_hash = hashlib.sha256(own.sealed).digest() if own is not None else None
-        checks = attestation_checks(self._ledger, message.round, recomputed, self._wallet.address, own_hash)
-        if not self._ledger.has_attested(message.round, self._ledger.institution_id(self._wallet.address)):
-            self._ledger.attest(message.round, recomputed, checks)
-        if checks == REQUIRED_CHECKS:
-            self._trainer.evaluate_for_the_hospital(message.round, parse_model(message.model))
-        return AttestReply(agrees=checks == REQUIRED_CHECKS)
+        state = self._ledger.round(message.round)
+        if state.new_model == bytes(len(state.new_model)):
+            raise Refused(Reason.ROUND_CLOSED)
+        attestation, recomputed = attest_to(
+            self._ledger, self._study, state, message, self._wallet.address, self._own_update(state)
+        )
+        if not self._ledger.has_attested(message.round, self._me().id):
+            self._ledger.attest(message.round, attestation)
+        agrees = attestation.checks == REQUIRED_CHECKS
+        if agrees and recomputed is not None:
+            self._trainer.evaluate_for_the_hospital(message.round, recomputed.model)
+        return AttestReply(agrees)
+
+    def _own_update(self, state: RoundState) -> OwnUpdate | None:
+        submission, encoded = self._outbox.submission(state.number), self._outbox.update(state.base_model)
+        if submission is None or encoded is None:
+            return None
+        return OwnUpdate(hashlib.sha256(submission.sealed).digest(), encoded)
 
     def _require_pinned(self, state: RoundState, message: ModelMessage) -> None:
         received = hashlib.sha256(message.model).digest()
@@ -110,7 +119,7 @@ class Site:
     def _require_open(self, state: RoundState) -> None:
         """No epsilon is spent on a round that could not take the update."""
         member = self._me().id in self._ledger.members(state.number)
-        if state.phase is not Phase.OPEN or time.time() > state.deadline or not member:
+        if not state.phase.takes_updates or time.time() > state.deadline or not member:
             raise Refused(Reason.ROUND_CLOSED)
 
     def _prepare(self, state: RoundState, message: ModelMessage) -> StoredSubmission:
@@ -129,11 +138,11 @@ class Site:
     def _seal(self, state: RoundState, encoded: bytes, me: Institution) -> StoredSubmission:
         salt = os.urandom(32)
         dp = self._study.dp_constants(me.weight_class)
-        sealed = seal(encoded, self._context(state), self._recipients(), salt)
+        sealed = seal(encoded, self._context(state, me), self._recipients(), salt)
         manifest = Manifest(
             study=self._study.digest().hex(),
             round=state.number,
-            institution=self._wallet.address,
+            institution=me.id,
             base_model=state.base_model.hex(),
             weight_class=me.weight_class,
             epsilon=self._trainer.epsilon_spent(me),
@@ -154,24 +163,27 @@ class Site:
         if committed is not None or encoded is None:
             raise Refused(Reason.SITE_FAULT)
         self._ledger.submit_update(
-            state.number,
-            base_model=state.base_model,
-            sealed_hash=sealed_hash,
-            plaintext_hash=plaintext_hash(encoded, submission.salt),
-            manifest_hash=manifest.digest(),
-            weight_class=manifest.weight_class,
-            epsilon=manifest.epsilon,
+            UpdateCommitment(
+                state.number,
+                manifest.institution,
+                state.base_model,
+                sealed_hash=sealed_hash,
+                plaintext_hash=plaintext_hash(encoded, submission.salt),
+                manifest_hash=manifest.digest(),
+                weight_class=manifest.weight_class,
+                epsilon=manifest.epsilon,
+            )
         )
 
     def _me(self) -> Institution:
         return self._ledger.institution(self._ledger.institution_id(self._wallet.address))
 
-    def _context(self, state: RoundState) -> UpdateContext:
+    def _context(self, state: RoundState, me: Institution) -> UpdateContext:
         return UpdateContext(
             chain_id=self._ledger.chain_id,
             contract=self._ledger.address,
             round=state.number,
-            institution=self._wallet.address,
+            institution=me.id,
             base_model=state.base_model,
         )
 

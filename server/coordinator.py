@@ -2,16 +2,17 @@
 
 import hashlib
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from flwr.app import ArrayRecord
 
-from fedchest.aggregation.fedavg import next_model
-from fedchest.aggregation.model import model_bytes, parse_model
+from fedchest.aggregation.fedavg import weighted_sum
+from fedchest.aggregation.model import model_bytes
 from fedchest.aggregation.record import RecordEntry, RoundRecord
+from fedchest.aggregation.sums import sum_bytes
 from fedchest.artifacts import ArtifactStore
 from fedchest.federation.directory import (
     CONNECTION,
@@ -28,13 +29,14 @@ from fedchest.federation.directory import (
 from fedchest.federation.evaluation import PublicEvaluation
 from fedchest.federation.expectation import accepted_update, expectation
 from fedchest.federation.layout import update_layout
-from fedchest.federation.messages import ModelMessage, UpdateReply
+from fedchest.federation.messages import ModelMessage, ProposalMessage, UpdateReply
 from fedchest.federation.progress import ProgressLog
+from fedchest.federation.recomputation import recompute, sum_claim
 from fedchest.federation.study import Study
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.contract import LedgerRefusal
 from fedchest.ledger.journal import Journal
-from fedchest.ledger.records import Institution, Phase, RoundState
+from fedchest.ledger.records import Institution, Phase, Proposal, RoundState
 from fedchest.ledger.wallet import Wallet
 from fedchest.protection.codec import Codec, EncodedUpdate, Layout
 from fedchest.protection.keys import load_sealing_key
@@ -117,16 +119,16 @@ class Coordinator:
         """The base model of the round, as it is distributed."""
         return ModelMessage(state.number, self.artifacts.get(state.base_model))
 
-    def proposal_message(self, state: RoundState) -> ModelMessage:
-        """The proposed model of the round, as it is handed out to be attested."""
-        return ModelMessage(state.number, self.artifacts.get(state.new_model))
+    def proposal_message(self, state: RoundState) -> ProposalMessage:
+        """What the proposed model of the round is recomputed from, as it is handed out to be attested."""
+        base, total = self.artifacts.get(state.base_model), self.artifacts.get(state.sum_hash)
+        return ProposalMessage(state.number, base, total)
 
     def close_round(self, state: RoundState, replies: Mapping[int, UpdateReply | Reason]) -> None:
         """Check every member's reply, aggregate what holds and propose it; too few void the round.
 
         `replies` holds by institution number what came; a member that is absent from it did not reply.
         """
-        base = parse_model(self.artifacts.get(state.base_model))
         layout = update_layout(self.study, self.ledger.finalized_before(state.number))
         members = self.members(state)
         received = {
@@ -142,18 +144,37 @@ class Coordinator:
         if len(accepted) < self.ledger.rules().minimum_accepted:
             self.ledger.abandon(state.number, refusals)
             return
-        weights = {member.id: member.weight_class for member in members}
-        model = next_model(base, accepted, weights, Codec(self.study.norm_bound))
-        digest = self.artifacts.put(model_bytes(model))
-        record = _record(state, digest, received)
-        self.ledger.propose(
-            state.number, digest, sorted(accepted), refusals, self.artifacts.put(record.to_bytes())
-        )
+        sum_hash = self._store_sum(members, accepted, layout)
+        proposal = self._proposal(state, received, sorted(accepted), sum_hash, layout)
+        self.ledger.propose(state.number, proposal, sorted(accepted), refusals)
         self._progress.report("proposed", round=state.number, accepted=len(accepted), refused=len(refusals))
+
+    def _store_sum(
+        self, members: Sequence[Institution], accepted: Mapping[int, EncodedUpdate], layout: Layout
+    ) -> bytes:
+        weights = {member.id: member.weight_class for member in members}
+        total = weighted_sum(list(accepted.values()), [weights[i] for i in accepted])
+        return self.artifacts.put(sum_bytes(total, layout, Codec(self.study.norm_bound)))
+
+    def _proposal(
+        self,
+        state: RoundState,
+        received: Mapping[int, Received],
+        accepted: Sequence[int],
+        sum_hash: bytes,
+        layout: Layout,
+    ) -> Proposal:
+        """What the attestors will find again, made by the code that they run."""
+        base, total = self.artifacts.get(state.base_model), self.artifacts.get(sum_hash)
+        claim = sum_claim(self.ledger, state.number, accepted, sum_hash)
+        found = recompute(base, total, claim, layout, Codec(self.study.norm_bound))
+        self.artifacts.put(model_bytes(found.model))
+        record = self.artifacts.put(_record(state, found.new_model, received).to_bytes())
+        return Proposal(found.new_model, record, sum_hash, found.fingerprint)
 
     def settle(self, state: RoundState) -> None:
         """Wait for the quorum until the round's deadline; a round still undecided then is expired."""
-        while (state := self.ledger.round(state.number)).phase in (Phase.OPEN, Phase.PROPOSED):
+        while (state := self.ledger.round(state.number)).phase.is_live:
             if time.time() > state.deadline:
                 self._expire(state)
             time.sleep(_SETTLING_POLL_SECONDS)

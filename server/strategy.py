@@ -30,9 +30,9 @@ class VerifiedFedAvg(FedAvg):
     def settle_interrupted_round(self, grid: Grid) -> None:
         """Bring a round that an earlier process left behind to its end: a proposal is attested, anything less void."""
         state = self._coordinator.current_round()
-        if state is None or state.phase in (Phase.FINALIZED, Phase.VOID):
+        if state is None or not state.phase.is_live:
             return
-        if state.phase is Phase.OPEN:
+        if state.phase.takes_updates:
             self._coordinator.abandon(state)
             return
         messages = self.configure_evaluate(0, ArrayRecord(), ConfigRecord(), grid)

@@ -35,7 +35,7 @@ from fedchest.federation.run import chain_of, found_study
 from fedchest.federation.sites import coordinator_folder
 from fedchest.federation.study import Study
 from fedchest.ledger.client import LedgerClient
-from fedchest.ledger.records import RoundState, VoidCause
+from fedchest.ledger.records import RoundState, UpdateCommitment, VoidCause
 from fedchest.ledger.wallet import Wallet
 from fedchest.protection.codec import Codec, Layout
 from fedchest.protection.context import UpdateContext
@@ -196,16 +196,17 @@ class Forgery:
 
     def commit(self, **facts: Any) -> "Forgery":
         """Write it on chain with the institution's wallet; `facts` replace what is committed."""
-        committed = {
-            "round": self.context.round,
-            "base_model": self.context.base_model,
-            "sealed_hash": sha256(self.sealed).digest(),
-            "plaintext_hash": plaintext_hash(self.plaintext, self.salt),
-            "manifest_hash": self.manifest.digest(),
-            "weight_class": self.manifest.weight_class,
-            "epsilon": self.manifest.epsilon,
-        }
-        self.ledger.submit_update(**{**committed, **facts})
+        committed = UpdateCommitment(
+            self.context.round,
+            self.context.institution,
+            self.context.base_model,
+            sha256(self.sealed).digest(),
+            plaintext_hash(self.plaintext, self.salt),
+            self.manifest.digest(),
+            self.manifest.weight_class,
+            self.manifest.epsilon,
+        )
+        self.ledger.submit_update(replace(committed, **facts))
         return self
 
     def reply(self) -> RecordDict:

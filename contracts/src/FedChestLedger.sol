@@ -1,83 +1,113 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
-import {IFedChestLedger} from "./IFedChestLedger.sol";
+import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
+import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 
-/// @title FedChestLedger: registry, round state machine, attestation quorum and credits of one study.
+import {Fingerprint} from "./Fingerprint.sol";
+import {IFedChestLedger} from "./IFedChestLedger.sol";
+import {IInstitutions} from "./IInstitutions.sol";
+import {Institutions} from "./Institutions.sol";
+import {Submissions} from "./Submissions.sol";
+
+/// @title The ledger of one study: round state machine, consensus on the aggregate, privacy spend and credits.
 /// @notice Not upgradeable: an audit log whose rules can change is none. Every rule here has a twin in
 /// tests/ledger/ledger_model.py, and both are run on the same random sequences.
-contract FedChestLedger is IFedChestLedger {
-    uint8 public constant REQUIRED_CHECKS = 0x0F;
-    uint64 public constant ROUND_CREDITS = 1_000_000;
-    bytes32 private constant COMMITMENT_DOMAIN = keccak256("fedchest/commitment/v1");
+contract FedChestLedger is IFedChestLedger, Institutions {
+    using BitMaps for BitMaps.BitMap;
+    using Submissions for Submission;
 
-    // The coordinator is not immutable so that the deployed code equals the published artifact byte for byte.
-    address public coordinator;
-    bytes32 public globalModel;
+    uint8 public constant REQUIRED_CHECKS = 0x3F;
+    uint64 public constant ROUND_CREDITS = 1_000_000;
+
+    uint32 public head;
+    address public successor;
+    bytes32 public initialModel;
     uint256 public currentRound;
-    uint16 public institutionCount;
 
     Rules private _rules;
-    mapping(uint16 institution => Institution) private _institutions;
-    mapping(address wallet => uint16) private _idPlusOne;
     mapping(uint256 round => Round) private _rounds;
     mapping(uint256 round => uint16[]) private _accepted;
     mapping(uint256 round => mapping(uint16 institution => bytes32)) private _commitments;
-    // Sets of institutions, 256 to a word; _drawn stays empty where every institution takes part.
-    mapping(uint256 round => mapping(uint256 word => uint256)) private _drawn;
-    mapping(uint256 round => mapping(uint256 word => uint256)) private _attested;
-
-    modifier onlyCoordinator() {
-        if (msg.sender != coordinator) revert NotCoordinator(msg.sender);
-        _;
-    }
+    mapping(uint256 round => BitMaps.BitMap) private _members;
+    mapping(uint256 round => BitMaps.BitMap) private _attested;
+    mapping(uint256 round => BitMaps.BitMap) private _owing;
+    mapping(uint256 round => BitMaps.BitMap) private _equivocated;
+    mapping(bytes32 hash => bool) public isAllowed;
 
     modifier noLiveRound() {
-        Phase phase = _rounds[currentRound].phase;
-        if (phase == Phase.Open || phase == Phase.Proposed) revert RoundLive(currentRound);
+        if (_live(_rounds[currentRound].phase)) revert RoundLive(currentRound);
         _;
     }
 
     /// @param rules_ The study's rules; they never change.
-    /// @param initialModel Hash of the model that the first round starts from.
-    /// @param provenance Hash of the document that says where the initial model comes from.
-    constructor(Rules memory rules_, bytes32 initialModel, bytes32 provenance) {
+    constructor(Rules memory rules_) {
         if (rules_.submissionSeconds == 0 || rules_.attestationSeconds == 0 || rules_.minimumAccepted == 0) {
             revert InvalidRules();
         }
         if (rules_.cohortSize != 0 && rules_.cohortSize < rules_.minimumAccepted) revert InvalidRules();
-        if (initialModel == 0) revert EmptyModel();
-        coordinator = msg.sender;
         _rules = rules_;
-        globalModel = initialModel;
-        emit StudyCreated(msg.sender, rules_, initialModel, provenance);
+        isAllowed[rules_.study] = true;
+        emit StudyCreated(msg.sender, rules_);
     }
 
-    // ---------------------------------------------------------------------------------------------------- registry
+    // ------------------------------------------------------------------------------------------- by decision only
 
     /// @inheritdoc IFedChestLedger
-    function registerInstitution(address wallet, uint16 weightClass, uint64 epsilonBudget)
+    function approveInitialModel(bytes32 model, bytes32 provenance, bytes32 roster_)
         external
-        onlyCoordinator
-        noLiveRound
-        returns (uint16 id)
+        onlyRole(DEFAULT_ADMIN_ROLE)
     {
-        if (wallet == address(0) || wallet == coordinator) revert InvalidWallet(wallet);
-        if (_idPlusOne[wallet] != 0) revert WalletTaken(wallet, _idPlusOne[wallet] - 1);
-        if (weightClass == 0) revert InvalidWeightClass();
-        id = institutionCount++;
-        _institutions[id] = Institution(wallet, weightClass, epsilonBudget, 0, 0);
-        _idPlusOne[wallet] = id + 1;
-        emit InstitutionRegistered(id, wallet, weightClass, epsilonBudget);
+        if (_founded()) revert AlreadyFounded();
+        if (model == 0) revert EmptyModel();
+        if (roster_ != roster) revert WrongRoster(roster);
+        initialModel = model;
+        emit InitialModelApproved(model, provenance, roster_);
+    }
+
+    /// @inheritdoc IFedChestLedger
+    function restartFrom(uint256 number) external onlyRole(DEFAULT_ADMIN_ROLE) noLiveRound {
+        if (number != 0 && _rounds[number].phase != Phase.Finalized) revert NotFinalized(number);
+        head = uint32(number);
+        emit ModelRestored(number, globalModel());
+    }
+
+    /// @inheritdoc IFedChestLedger
+    function setAllowed(bytes32 hash, bool allowed) external onlyRole(DEFAULT_ADMIN_ROLE) {
+        isAllowed[hash] = allowed;
+        emit AllowanceChanged(hash, allowed);
+    }
+
+    /// @inheritdoc IFedChestLedger
+    function moveStudy(address successor_) external onlyRole(DEFAULT_ADMIN_ROLE) noLiveRound {
+        if (successor != address(0)) revert StudyOver(successor);
+        if (successor_ == address(0)) revert InvalidWallet(successor_);
+        successor = successor_;
+        emit StudyMoved(successor_, currentRound, globalModel(), blockhash(block.number - 1));
+        if (!paused()) _pause();
+    }
+
+    /// @inheritdoc IInstitutions
+    function unpause() external override(IInstitutions, Institutions) onlyRole(DEFAULT_ADMIN_ROLE) {
+        if (successor != address(0)) revert StudyOver(successor);
+        _unpause();
     }
 
     // ------------------------------------------------------------------------------------------------------ rounds
 
     /// @inheritdoc IFedChestLedger
-    function openRound(bytes32 config) external onlyCoordinator noLiveRound returns (uint256 number) {
-        uint16 members = _rules.cohortSize == 0 ? institutionCount : _rules.cohortSize;
+    function openRound(bytes32 config)
+        external
+        whenNotPaused
+        onlyRole(COORDINATOR)
+        noLiveRound
+        returns (uint256 number)
+    {
+        if (!_founded()) revert NotFounded();
+        if (!isAllowed[config]) revert NotAllowed(config);
+        uint16 members = _rules.cohortSize == 0 ? activeCount() : _rules.cohortSize;
         uint16 needed = _rules.cohortSize == 0 ? _rules.minimumAccepted : _rules.cohortSize;
-        if (institutionCount < needed) revert TooFewInstitutions(institutionCount, needed);
+        if (activeCount() < needed) revert TooFewInstitutions(activeCount(), needed);
         number = ++currentRound;
         Round storage r = _rounds[number];
         r.phase = Phase.Open;
@@ -85,84 +115,93 @@ contract FedChestLedger is IFedChestLedger {
         r.quorum = _quorum(members);
         r.deadline = uint64(block.timestamp) + _rules.submissionSeconds;
         r.openedBlock = uint64(block.number);
-        r.baseModel = globalModel;
+        r.parent = head;
+        r.baseModel = globalModel();
         r.config = config;
-        uint16[] memory ids = _rules.cohortSize == 0 ? _everyone(members) : _draw(number, members);
-        emit RoundOpened(number, globalModel, config, ids, r.quorum, r.deadline);
+        uint16[] memory ids = _rules.cohortSize == 0 ? _active : _draw(number, members);
+        for (uint256 i = 0; i < members; ++i) _members[number].set(ids[i]);
+        emit RoundOpened(number, r.baseModel, head, config, ids, r.quorum, r.deadline);
     }
 
     /// @inheritdoc IFedChestLedger
-    function submitUpdate(
-        uint256 number,
-        bytes32 baseModel,
-        bytes32 sealedHash,
-        bytes32 plaintextHash,
-        bytes32 manifestHash,
-        uint16 weightClass,
-        uint64 epsilon
+    function submitUpdate(Submission calldata submission) external {
+        _submit(submission, msg.sender);
+    }
+
+    /// @inheritdoc IFedChestLedger
+    function submitUpdateFor(Submission calldata submission, bytes calldata signature) external {
+        _submit(submission, ECDSA.recover(submission.digest(), signature));
+    }
+
+    /// @inheritdoc IFedChestLedger
+    function reportEquivocation(
+        Submission calldata submission,
+        bytes calldata signature,
+        Submission calldata other,
+        bytes calldata otherSignature
     ) external {
-        uint16 id = idOf(msg.sender);
-        Round storage r = _rounds[number];
-        if (r.phase != Phase.Open) revert WrongPhase(number, r.phase);
-        if (block.timestamp > r.deadline) revert DeadlinePassed(r.deadline);
-        if (!isMember(number, id)) revert NotMember(number, id);
-        if (_commitments[number][id] != 0) revert AlreadySubmitted(number, id);
-        if (baseModel != r.baseModel) revert WrongBaseModel(r.baseModel);
-        _spend(id, weightClass, epsilon);
-        bytes32 committed = keccak256(
-            abi.encode(
-                COMMITMENT_DOMAIN,
-                block.chainid,
-                address(this),
-                number,
-                msg.sender,
-                baseModel,
-                sealedHash,
-                plaintextHash,
-                manifestHash,
-                weightClass,
-                epsilon
-            )
-        );
-        _commitments[number][id] = committed;
-        emit UpdateSubmitted(
-            number, id, committed, sealedHash, plaintextHash, manifestHash, weightClass, epsilon
-        );
+        uint256 number = submission.round;
+        uint16 id = submission.institution;
+        bytes32 one = submission.digest();
+        bytes32 two = other.digest();
+        if (one == two || other.round != number || other.institution != id) revert NoEquivocation();
+        if (hasEquivocated(number, id)) revert AlreadyProven(number, id);
+        _requireAuthor(submission, one, signature);
+        _requireAuthor(other, two, otherSignature);
+        _equivocated[number].set(id);
+        ++_institutions[id].strikes;
+        emit EquivocationProven(number, id, one, two);
     }
 
     /// @inheritdoc IFedChestLedger
     function proposeAggregate(
         uint256 number,
-        bytes32 newModel,
+        Proposal calldata proposal,
         uint16[] calldata accepted_,
-        Refusal[] calldata refusals,
-        bytes32 record
-    ) external onlyCoordinator {
+        Refusal[] calldata refusals
+    ) external whenNotPaused onlyRole(COORDINATOR) {
         Round storage r = _rounds[number];
-        if (r.phase != Phase.Open) revert WrongPhase(number, r.phase);
-        if (newModel == 0) revert EmptyModel();
+        if (r.phase != Phase.Submitting) revert WrongPhase(number, r.phase);
+        if (proposal.newModel == 0) revert EmptyModel();
+        Fingerprint.check(proposal.fingerprint);
         _checkAccepted(number, accepted_);
         _recordRefusals(number, refusals);
         _checkDisjoint(accepted_, refusals);
         r.phase = Phase.Proposed;
         r.deadline = uint64(block.timestamp) + _rules.attestationSeconds;
-        r.newModel = newModel;
-        r.record = record;
+        r.newModel = proposal.newModel;
+        r.record = proposal.record;
+        r.sumHash = proposal.sumHash;
+        r.fingerprint = proposal.fingerprint;
+        r.unanswered = uint16(accepted_.length);
         _accepted[number] = accepted_;
-        emit AggregateProposed(number, newModel, record, accepted_, r.deadline);
+        for (uint256 i = 0; i < accepted_.length; ++i) _owing[number].set(accepted_[i]);
+        emit AggregateProposed(
+            number,
+            proposal.newModel,
+            proposal.record,
+            proposal.sumHash,
+            proposal.fingerprint,
+            accepted_,
+            r.deadline
+        );
     }
 
     /// @inheritdoc IFedChestLedger
-    function abandonRound(uint256 number, Refusal[] calldata refusals) external onlyCoordinator {
+    function abandonRound(uint256 number, Refusal[] calldata refusals)
+        external
+        whenNotPaused
+        onlyRole(COORDINATOR)
+    {
         Phase phase = _rounds[number].phase;
-        if (phase != Phase.Open) revert WrongPhase(number, phase);
+        if (phase != Phase.Open && phase != Phase.Submitting) revert WrongPhase(number, phase);
         _recordRefusals(number, refusals);
         _void(number, VoidCause.Abandoned);
     }
 
     /// @inheritdoc IFedChestLedger
-    function attest(uint256 number, bytes32 recomputedModel, uint8 checks) external {
-        uint16 id = idOf(msg.sender);
+    function attest(uint256 number, Attestation calldata result) external whenNotPaused {
+        uint16 id = _activeId(msg.sender);
         Round storage r = _rounds[number];
         bool counts = r.phase == Phase.Proposed;
         bool late = number == currentRound && r.newModel != 0;
@@ -170,16 +209,21 @@ contract FedChestLedger is IFedChestLedger {
         if (counts && block.timestamp > r.deadline) revert DeadlinePassed(r.deadline);
         if (!isMember(number, id)) revert NotMember(number, id);
         if (hasAttested(number, id)) revert AlreadyAttested(number, id);
-        _attested[number][id >> 8] |= _bit(id);
-        bool agrees = recomputedModel == r.newModel && checks == REQUIRED_CHECKS;
-        emit Attested(number, id, recomputedModel, checks, agrees);
-        if (counts) _count(number, agrees);
+        _attested[number].set(id);
+        bool agrees = result.newModel == r.newModel && result.fingerprint == r.fingerprint
+            && result.checks == REQUIRED_CHECKS;
+        emit Attested(
+            number, id, result.newModel, result.fingerprint, result.share, result.checks, agrees
+        );
+        if (!counts) return;
+        if (owes(number, id)) _answer(number, id, result.share);
+        _count(number, agrees);
     }
 
     /// @inheritdoc IFedChestLedger
-    function expireRound(uint256 number) external {
+    function expireRound(uint256 number) external whenNotPaused {
         Round storage r = _rounds[number];
-        if (r.phase != Phase.Open && r.phase != Phase.Proposed) revert WrongPhase(number, r.phase);
+        if (!_live(r.phase)) revert WrongPhase(number, r.phase);
         if (block.timestamp <= r.deadline) revert DeadlineNotReached(r.deadline);
         _void(number, VoidCause.Expired);
     }
@@ -192,8 +236,8 @@ contract FedChestLedger is IFedChestLedger {
     }
 
     /// @inheritdoc IFedChestLedger
-    function institution(uint16 id) external view returns (Institution memory) {
-        return _institutions[id];
+    function globalModel() public view returns (bytes32) {
+        return head == 0 ? initialModel : _rounds[head].newModel;
     }
 
     /// @inheritdoc IFedChestLedger
@@ -212,37 +256,74 @@ contract FedChestLedger is IFedChestLedger {
     }
 
     /// @inheritdoc IFedChestLedger
-    function idOf(address wallet) public view returns (uint16) {
-        uint16 idPlusOne = _idPlusOne[wallet];
-        if (idPlusOne == 0) revert UnknownInstitution(wallet);
-        return idPlusOne - 1;
-    }
-
-    /// @inheritdoc IFedChestLedger
     function isMember(uint256 number, uint16 id) public view returns (bool) {
-        if (_rules.cohortSize == 0) return id < _rounds[number].members;
-        return _drawn[number][id >> 8] & _bit(id) != 0;
+        return _members[number].get(id);
     }
 
     /// @inheritdoc IFedChestLedger
     function hasAttested(uint256 number, uint16 id) public view returns (bool) {
-        return _attested[number][id >> 8] & _bit(id) != 0;
+        return _attested[number].get(id);
+    }
+
+    /// @inheritdoc IFedChestLedger
+    function owes(uint256 number, uint16 id) public view returns (bool) {
+        return _owing[number].get(id);
+    }
+
+    /// @inheritdoc IFedChestLedger
+    function hasEquivocated(uint256 number, uint16 id) public view returns (bool) {
+        return _equivocated[number].get(id);
     }
 
     // --------------------------------------------------------------------------------------------------- internals
+
+    function _submit(Submission calldata submission, address signer) private whenNotPaused {
+        uint256 number = submission.round;
+        uint16 id = submission.institution;
+        _requireOwn(id, signer);
+        Round storage r = _rounds[number];
+        Phase phase = r.phase;
+        if (phase != Phase.Open && phase != Phase.Submitting) revert WrongPhase(number, phase);
+        if (block.timestamp > r.deadline) revert DeadlinePassed(r.deadline);
+        if (!isMember(number, id)) revert NotMember(number, id);
+        if (_commitments[number][id] != 0) revert AlreadySubmitted(number, id);
+        if (submission.baseModel != r.baseModel) revert WrongBaseModel(r.baseModel);
+        _spend(id, submission.weightClass, submission.epsilon);
+        bytes32 committed = submission.digest();
+        _commitments[number][id] = committed;
+        if (phase == Phase.Open) r.phase = Phase.Submitting;
+        emit UpdateSubmitted(
+            number,
+            id,
+            committed,
+            submission.sealedHash,
+            submission.plaintextHash,
+            submission.manifestHash,
+            submission.weightClass,
+            submission.epsilon
+        );
+    }
+
+    /// @dev What stands on chain is the institution's own; anything else it must have signed, with whichever of its keys.
+    function _requireAuthor(Submission calldata submission, bytes32 digest, bytes calldata signature) private view {
+        uint16 id = submission.institution;
+        if (_commitments[submission.round][id] == digest) return;
+        address signer = ECDSA.recover(digest, signature);
+        if (idOf(signer) != id) revert WrongSigner(signer, id);
+    }
 
     /// @dev Floyd's sampling without replacement: one hash and one bit for each that is drawn, however many there are
     /// to draw from. Every subset is equally likely up to the modulo's bias, below 2^-239.
     function _draw(uint256 number, uint16 size) private returns (uint16[] memory ids) {
         bytes32 seed = keccak256(abi.encode(blockhash(block.number - 1), number));
-        mapping(uint256 => uint256) storage drawn = _drawn[number];
+        BitMaps.BitMap storage drawn = _members[number];
         ids = new uint16[](size);
-        uint16 first = institutionCount - size;
+        uint16 first = activeCount() - size;
         for (uint16 i = 0; i < size; ++i) {
             uint16 last = first + i;
-            uint16 pick = uint16(uint256(keccak256(abi.encode(seed, i))) % (uint256(last) + 1));
-            if (drawn[pick >> 8] & _bit(pick) != 0) pick = last;
-            drawn[pick >> 8] |= _bit(pick);
+            uint16 pick = _active[uint256(keccak256(abi.encode(seed, i))) % (uint256(last) + 1)];
+            if (drawn.get(pick)) pick = _active[last];
+            drawn.set(pick);
             ids[i] = pick;
         }
     }
@@ -284,19 +365,28 @@ contract FedChestLedger is IFedChestLedger {
         }
     }
 
+    function _answer(uint256 number, uint16 id, bytes24 share) private {
+        Fingerprint.check(share);
+        Round storage r = _rounds[number];
+        _owing[number].unset(id);
+        --r.unanswered;
+        r.gathered = Fingerprint.add(r.gathered, share, _institutions[id].weightClass);
+    }
+
+    /// @dev Rejection comes first: a round that can't reach its quorum is over, whatever the shares say.
     function _count(uint256 number, bool agrees) private {
         Round storage r = _rounds[number];
-        if (agrees) {
-            if (++r.agreeing == r.quorum) _finalize(number);
-        } else if (++r.disagreeing > r.members - r.quorum) {
-            _void(number, VoidCause.Rejected);
-        }
+        if (agrees) ++r.agreeing;
+        else ++r.disagreeing;
+        if (r.disagreeing > r.members - r.quorum) _void(number, VoidCause.Rejected);
+        else if (r.unanswered == 0 && r.gathered != r.fingerprint) _void(number, VoidCause.Disputed);
+        else if (r.unanswered == 0 && r.agreeing >= r.quorum) _finalize(number);
     }
 
     function _finalize(uint256 number) private {
         Round storage r = _rounds[number];
         r.phase = Phase.Finalized;
-        globalModel = r.newModel;
+        head = uint32(number);
         emit RoundFinalized(number, r.newModel);
         uint16[] memory ids = _accepted[number];
         uint256 total = 0;
@@ -314,16 +404,19 @@ contract FedChestLedger is IFedChestLedger {
         emit RoundVoided(number, cause);
     }
 
-    function _quorum(uint16 members) private view returns (uint16) {
+    function _live(Phase phase) private pure returns (bool) {
+        return phase == Phase.Open || phase == Phase.Submitting || phase == Phase.Proposed;
+    }
+
+    function _founded() internal view override returns (bool) {
+        return initialModel != 0;
+    }
+
+    function _quorum(uint16 members) internal view override returns (uint16) {
         return uint16(_rules.crashOnly ? uint256(members) / 2 + 1 : 2 * uint256(members) / 3 + 1);
     }
 
-    function _everyone(uint16 members) private pure returns (uint16[] memory ids) {
-        ids = new uint16[](members);
-        for (uint16 i = 0; i < members; ++i) ids[i] = i;
-    }
-
-    function _bit(uint16 id) private pure returns (uint256) {
-        return 1 << (id & 0xFF);
+    function _largestBudget() internal view override returns (uint64) {
+        return _rules.epsilonBudget;
     }
 }

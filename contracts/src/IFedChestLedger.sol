@@ -1,42 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {IInstitutions} from "./IInstitutions.sol";
+
 /// @title The ledger of one FedChest study: who takes part, what each round committed, and what became of it.
 /// @notice Holds hashes, public weight classes, privacy spend and votes. No image, update or patient datum goes on chain.
-/// A round goes None -> Open -> Proposed -> Finalized, or to Void from Open or Proposed. At most one round is live.
-interface IFedChestLedger {
+/// A round goes None -> Open -> Submitting -> Proposed -> Finalized, or to Void from any live phase; at most one is live.
+interface IFedChestLedger is IInstitutions {
     // ------------------------------------------------------------------------------------------------------- types
 
-    enum Phase { None, Open, Proposed, Finalized, Void }
+    enum Phase { None, Open, Submitting, Proposed, Finalized, Void }
 
-    enum VoidCause { Abandoned, Rejected, Expired }
+    enum VoidCause { Abandoned, Rejected, Expired, Disputed }
 
-    /// @param study Hash of the study document, which fixes everything that the contract does not enforce itself.
+    /// @param study Hash of the study document: the configuration that rounds run under, unless others are allowed.
+    /// @param app Hash of the software that the institutions agreed to run.
     /// @param submissionSeconds Time from a round's opening in which updates are taken.
     /// @param attestationSeconds Time from a proposal in which attestations count.
-    /// @param cohortSize Institutions drawn for a round; 0 stands for all that are registered.
+    /// @param cohortSize Institutions drawn for a round; 0 stands for all that are active.
     /// @param minimumAccepted Fewest accepted updates that a proposal may rest on.
     /// @param crashOnly Quorum floor(n/2)+1, which tolerates crashes only, instead of floor(2n/3)+1.
+    /// @param normBound Largest L2 norm of an update, in millionths.
+    /// @param epsilonBudget Largest budget that an institution may be registered with, in micro-units of epsilon.
     struct Rules {
         bytes32 study;
+        bytes32 app;
         uint32 submissionSeconds;
         uint32 attestationSeconds;
         uint16 cohortSize;
         uint16 minimumAccepted;
         bool crashOnly;
-    }
-
-    /// @param wallet The only address that submits and attests for the institution.
-    /// @param weightClass Its agreed, public weight in the aggregate; never a patient count.
-    /// @param epsilonBudget Most that its patients may spend, in micro-units of epsilon.
-    /// @param epsilonSpent Cumulative epsilon of its last submission, in micro-units.
-    /// @param credits Rewards so far; they can't be transferred.
-    struct Institution {
-        address wallet;
-        uint16 weightClass;
+        uint64 normBound;
         uint64 epsilonBudget;
-        uint64 epsilonSpent;
-        uint64 credits;
     }
 
     /// @param members How many institutions take part.
@@ -45,10 +40,15 @@ interface IFedChestLedger {
     /// @param disagreeing Attestations that counted against it.
     /// @param deadline Last second (block time) of the present phase.
     /// @param openedBlock Block in which the round opened.
+    /// @param parent The finalized round whose model it starts from; 0 stands for the initial model.
     /// @param baseModel Hash of the global model that the round starts from.
     /// @param config Hash of the round's configuration.
     /// @param newModel Hash of the proposed global model; zero before a proposal.
     /// @param record Hash of the coordinator's record of the aggregation.
+    /// @param sumHash Hash of the integer weighted sum that the proposal rests on.
+    /// @param fingerprint Of that sum, at the points that the commitments and `sumHash` fix.
+    /// @param unanswered Accepted institutions whose own fingerprint is still missing.
+    /// @param gathered Weighted sum of the fingerprints answered so far.
     struct Round {
         Phase phase;
         uint16 members;
@@ -57,10 +57,53 @@ interface IFedChestLedger {
         uint16 disagreeing;
         uint64 deadline;
         uint64 openedBlock;
+        uint32 parent;
         bytes32 baseModel;
         bytes32 config;
         bytes32 newModel;
         bytes32 record;
+        bytes32 sumHash;
+        bytes24 fingerprint;
+        uint16 unanswered;
+        bytes24 gathered;
+    }
+
+    /// @notice What an institution commits to; its EIP-712 digest is the commitment.
+    /// @param baseModel Hash of the model that training started from: the round's.
+    /// @param sealedHash Hash of the sealed update.
+    /// @param plaintextHash Hash of a salt and the encoded update.
+    /// @param manifestHash Hash of the manifest.
+    /// @param weightClass The institution's registered one.
+    /// @param epsilon Cumulative epsilon of the institution's patients, this round included, in micro-units.
+    struct Submission {
+        uint256 round;
+        uint16 institution;
+        bytes32 baseModel;
+        bytes32 sealedHash;
+        bytes32 plaintextHash;
+        bytes32 manifestHash;
+        uint16 weightClass;
+        uint64 epsilon;
+    }
+
+    /// @notice What the coordinator proposes; the parts are described at Round.
+    struct Proposal {
+        bytes32 newModel;
+        bytes32 record;
+        bytes32 sumHash;
+        bytes24 fingerprint;
+    }
+
+    /// @notice What a member computed itself from the base model, the sum and its own update.
+    /// @param newModel Hash of the model that base model and sum give.
+    /// @param fingerprint Of the sum.
+    /// @param share Fingerprint of the member's own update; it counts if that is among the accepted.
+    /// @param checks Bit mask of the checks that passed; see REQUIRED_CHECKS.
+    struct Attestation {
+        bytes32 newModel;
+        bytes24 fingerprint;
+        bytes24 share;
+        uint8 checks;
     }
 
     /// @param institution The institution whose update was not aggregated.
@@ -72,12 +115,19 @@ interface IFedChestLedger {
 
     // ------------------------------------------------------------------------------------------------------ events
 
-    event StudyCreated(address indexed coordinator, Rules rules, bytes32 initialModel, bytes32 provenance);
-    event InstitutionRegistered(
-        uint16 indexed institution, address indexed wallet, uint16 weightClass, uint64 epsilonBudget
-    );
+    event StudyCreated(address indexed coordinator, Rules rules);
+    event InitialModelApproved(bytes32 model, bytes32 provenance, bytes32 roster);
+    event ModelRestored(uint256 indexed round, bytes32 model);
+    event StudyMoved(address indexed successor, uint256 lastRound, bytes32 model, bytes32 checkpoint);
+    event AllowanceChanged(bytes32 indexed hash, bool allowed);
     event RoundOpened(
-        uint256 indexed round, bytes32 baseModel, bytes32 config, uint16[] members, uint16 quorum, uint64 deadline
+        uint256 indexed round,
+        bytes32 baseModel,
+        uint256 parent,
+        bytes32 config,
+        uint16[] members,
+        uint16 quorum,
+        uint64 deadline
     );
     event UpdateSubmitted(
         uint256 indexed round,
@@ -89,12 +139,27 @@ interface IFedChestLedger {
         uint16 weightClass,
         uint64 epsilon
     );
+    event EquivocationProven(
+        uint256 indexed round, uint16 indexed institution, bytes32 commitment, bytes32 otherCommitment
+    );
     event UpdateRefused(uint256 indexed round, uint16 indexed institution, uint8 reason);
     event AggregateProposed(
-        uint256 indexed round, bytes32 newModel, bytes32 record, uint16[] accepted, uint64 deadline
+        uint256 indexed round,
+        bytes32 newModel,
+        bytes32 record,
+        bytes32 sumHash,
+        bytes24 fingerprint,
+        uint16[] accepted,
+        uint64 deadline
     );
     event Attested(
-        uint256 indexed round, uint16 indexed institution, bytes32 recomputedModel, uint8 checks, bool agrees
+        uint256 indexed round,
+        uint16 indexed institution,
+        bytes32 recomputedModel,
+        bytes24 fingerprint,
+        bytes24 share,
+        uint8 checks,
+        bool agrees
     );
     event Credited(uint256 indexed round, uint16 indexed institution, uint64 amount);
     event RoundFinalized(uint256 indexed round, bytes32 newModel);
@@ -104,13 +169,15 @@ interface IFedChestLedger {
 
     error InvalidRules();
     error EmptyModel();
-    error NotCoordinator(address caller);
-    error InvalidWallet(address wallet);
-    error WalletTaken(address wallet, uint16 institution);
-    error InvalidWeightClass();
     error RoundLive(uint256 round);
     error TooFewInstitutions(uint16 registered, uint16 needed);
-    error UnknownInstitution(address wallet);
+    error NotFounded();
+    error WrongRoster(bytes32 expected);
+    error NotFinalized(uint256 round);
+    error StudyOver(address successor);
+    error NotAllowed(bytes32 hash);
+    error NoEquivocation();
+    error AlreadyProven(uint256 round, uint16 institution);
     error NotMember(uint256 round, uint16 institution);
     error WrongPhase(uint256 round, Phase phase);
     error DeadlinePassed(uint64 deadline);
@@ -129,69 +196,96 @@ interface IFedChestLedger {
 
     // ----------------------------------------------------------------------------------------------------- actions
 
-    /// @notice Register an institution; ids follow the order of registration. Coordinator only, while no round is live.
-    function registerInstitution(address wallet, uint16 weightClass, uint64 epsilonBudget)
-        external
-        returns (uint16 institution);
-
-    /// @notice Open the next round from the present global model. Coordinator only, while no round is live.
+    /// @notice Open the next round from the present global model, under an allowed configuration. Coordinator only, while
+    /// no round is live.
     /// @dev A cohort is drawn from the last block's hash: fair among institutions, but whoever produces blocks can
     /// discard hashes until the draw suits.
     function openRound(bytes32 config) external returns (uint256 round);
 
     /// @notice Commit to an update, once a round, from the institution's own wallet, before the deadline.
-    /// @param epsilon Cumulative epsilon of the institution's patients, this round included, in micro-units.
-    function submitUpdate(
-        uint256 round,
-        bytes32 baseModel,
-        bytes32 sealedHash,
-        bytes32 plaintextHash,
-        bytes32 manifestHash,
-        uint16 weightClass,
-        uint64 epsilon
+    function submitUpdate(Submission calldata submission) external;
+
+    /// @notice The same for an institution that signed the submission (EIP-712) and can't send it itself. Anyone may.
+    function submitUpdateFor(Submission calldata submission, bytes calldata signature) external;
+
+    /// @notice Put on record that an institution committed to two different updates in a round. Anyone may, once a round
+    /// and institution, whenever it comes out.
+    /// @param signature Of `submission`, by any wallet that is or was the institution's; empty if that is what it committed to
+    /// on chain.
+    function reportEquivocation(
+        Submission calldata submission,
+        bytes calldata signature,
+        Submission calldata other,
+        bytes calldata otherSignature
     ) external;
 
     /// @notice Propose the aggregate of an open round. Coordinator only; both lists strictly increasing, no overlap.
     function proposeAggregate(
         uint256 round,
-        bytes32 newModel,
+        Proposal calldata proposal,
         uint16[] calldata accepted,
-        Refusal[] calldata refusals,
-        bytes32 record
+        Refusal[] calldata refusals
     ) external;
 
     /// @notice Give up an open round, with the refusals on record. Coordinator only.
     function abandonRound(uint256 round, Refusal[] calldata refusals) external;
 
-    /// @notice Vote on a proposal with the model hash that the member computed itself, once a round.
-    /// @dev After the outcome, until the next round opens, a vote is put on record and changes nothing.
-    /// @param checks Bit mask of the checks that passed; see REQUIRED_CHECKS.
-    function attest(uint256 round, bytes32 recomputedModel, uint8 checks) external;
+    /// @notice Vote on a proposal with the results that the member computed itself, once a round.
+    /// @dev The round is finalized when a quorum of equal results agrees with the proposal and every accepted
+    /// institution has answered with its share, and void at once when the shares don't add up to the sum's fingerprint.
+    /// After the outcome, until the next round opens, a vote is put on record and changes nothing.
+    function attest(uint256 round, Attestation calldata attestation) external;
 
     /// @notice Void a live round whose deadline has passed. Anyone may call it.
     function expireRound(uint256 round) external;
 
+    // ------------------------------------------------------------------------------------------- by decision only
+
+    /// @notice Begin the study with a first model; once.
+    /// @param provenance Hash of the document that says how to make the model: seed and command, or file.
+    /// @param roster The founding institutions; see there.
+    function approveInitialModel(bytes32 model, bytes32 provenance, bytes32 roster) external;
+
+    /// @notice Go on from an earlier finalized model, 0 for the initial one, while no round is live; history stays.
+    function restartFrom(uint256 round) external;
+
+    /// @notice Allow another configuration to open rounds under, or no longer.
+    function setAllowed(bytes32 hash, bool allowed) external;
+
+    /// @notice End this ledger: the study goes on in another, which starts from this one's last model. For good.
+    function moveStudy(address successor) external;
+
     // ------------------------------------------------------------------------------------------------------- views
 
     /// @notice Checks that an agreeing attestation must have passed: 1 own update accepted under its own commitment or
-    /// rightly absent, 2 base model and lineage, 4 weight classes, 8 hash of the new model. The attestation of this
-    /// version is partial: the sum itself is not among them.
+    /// rightly absent, 2 base model and lineage, 4 weight classes, 8 the new model is what base model and sum give, 16 the
+    /// sum has the proposed hash and fingerprint, 32 the sum's mean is within the norm bound. That the sum is the sum of
+    /// the accepted updates is what the shares add up to, which this contract checks itself.
     function REQUIRED_CHECKS() external view returns (uint8);
 
     /// @notice Credits that a finalized round splits among the accepted by weight class, rounded down.
     function ROUND_CREDITS() external view returns (uint64);
 
-    function coordinator() external view returns (address);
     function rules() external view returns (Rules memory);
+
+    /// @notice Hash of the first model; zero until it is approved.
+    function initialModel() external view returns (bytes32);
+
+    /// @notice Hash of the model that the next round starts from.
     function globalModel() external view returns (bytes32);
+
+    /// @notice The finalized round that it comes from; 0 for the initial model.
+    function head() external view returns (uint32);
     function currentRound() external view returns (uint256);
-    function institutionCount() external view returns (uint16);
 
-    /// @notice The institution of that id; all zero if there is none.
-    function institution(uint16 id) external view returns (Institution memory);
+    /// @notice The ledger that this study moved to; zero as long as it did not.
+    function successor() external view returns (address);
 
-    /// @notice The id registered for a wallet. Reverts with UnknownInstitution.
-    function idOf(address wallet) external view returns (uint16);
+    /// @notice Whether rounds may be opened under that configuration.
+    function isAllowed(bytes32 hash) external view returns (bool);
+
+    /// @notice Whether two different commitments of the institution in the round were proven.
+    function hasEquivocated(uint256 round, uint16 institution) external view returns (bool);
 
     /// @notice The round of that number; phase None if it never opened.
     function round(uint256 number) external view returns (Round memory);
@@ -202,6 +296,9 @@ interface IFedChestLedger {
     function commitment(uint256 round, uint16 institution) external view returns (bytes32);
 
     function hasAttested(uint256 round, uint16 institution) external view returns (bool);
+
+    /// @notice Whether the institution's update is accepted and its fingerprint not yet answered.
+    function owes(uint256 round, uint16 institution) external view returns (bool);
 
     /// @notice The institutions whose updates the proposal rests on, in increasing order.
     function accepted(uint256 round) external view returns (uint16[] memory);

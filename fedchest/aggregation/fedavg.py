@@ -62,14 +62,12 @@ def apply_mean(
     return {**base, **moved}
 
 
-def next_model(
+def model_from_sum(
     base: Mapping[str, NDArray[np.float32]],
-    updates: Mapping[int, EncodedUpdate],
-    weights: Mapping[int, int],
+    total: NDArray[np.int64],
+    total_weight: int,
+    layout: Layout,
     codec: Codec,
 ) -> dict[str, NDArray[np.float32]]:
-    """The next global model from the accepted updates and the registered weights, both by institution number."""
-    chosen = [weights[institution] for institution in updates]
-    total = weighted_sum(list(updates.values()), chosen)
-    layout = next(iter(updates.values())).layout
-    return apply_mean(base, layout, weighted_mean(total, sum(chosen), codec))
+    """The next global model, a function of the base model and the updates' weighted sum alone."""
+    return apply_mean(base, layout, weighted_mean(total, total_weight, codec))

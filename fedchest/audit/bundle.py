@@ -15,7 +15,8 @@ from typing import Annotated, Any, BinaryIO, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from fedchest.audit.history import check_block, check_creation, creation
-from fedchest.audit.machine import NO_HASH, Machine
+from fedchest.audit.machine import Machine
+from fedchest.audit.registry import NO_HASH
 from fedchest.audit.report import Faults
 from fedchest.audit.signing import Signer, signed_by
 from fedchest.errors import ChainError, ProofError, StoreError
@@ -219,9 +220,10 @@ def _checked(file: BinaryIO, signature: _Signature) -> Bundle:
 
 def _replayed(title: _Title, blocks: Sequence[Block], events: Sequence[Event]) -> Machine:
     _, transaction = creation(blocks, title.contract)
-    if not events:
-        raise ProofError("The bundle's chain holds no event of its contract.")
-    check_creation(transaction, dict(events[0].values))
+    created = next((event for event in events if event.name == "StudyCreated"), None)
+    if created is None:
+        raise ProofError("The bundle's chain does not tell that its contract was created.")
+    check_creation(transaction, dict(created.values))
     machine = Machine(title.chain_id, title.contract, lambda number: blocks[number - 1].header.hash)
     machine.replay(events)
     return machine
@@ -257,12 +259,12 @@ def _named(events: Iterable[Event]) -> set[bytes]:
     submitted: dict[tuple[int | None, int | None], tuple[Any, Any]] = {}
     for event in events:
         values: Any = event.values
-        if event.name == "StudyCreated":
-            named |= {values["initial_model"], values["provenance"]}
+        if event.name == "InitialModelApproved":
+            named |= {values["model"], values["provenance"]}
         if event.name == "UpdateSubmitted":
             submitted[event.round, event.institution] = (values["sealed_hash"], values["manifest_hash"])
         if event.name == "AggregateProposed":
-            named |= {values["new_model"], values["record"]}
+            named |= {values["new_model"], values["record"], values["sum_hash"]}
             named |= {part for member in values["accepted"] for part in submitted[event.round, member]}
     return named
 

@@ -165,6 +165,21 @@ class Case:
             return [event for event in self.events if event.name == name]
         return self._by_kind_and_round.get((name, round), [])
 
+    def wallet_at(self, institution: int, event: Event) -> str:
+        """The institution's wallet when `event` happened: keys are rotated, the registry shows the last one."""
+        wallet = ""
+        for earlier in self._keys.get(institution, ()):
+            if (earlier.block, earlier.index) < (event.block, event.index):
+                wallet = str(earlier.values.get("new_wallet", earlier.values.get("wallet")))
+        return wallet
+
+    @cached_property
+    def _keys(self) -> dict[int | None, list[Event]]:
+        keys: dict[int | None, list[Event]] = {}
+        for event in self.events_of("InstitutionRegistered") + self.events_of("KeyRotated"):
+            keys.setdefault(event.institution, []).append(event)
+        return keys
+
     def members(self, round: int) -> tuple[int, ...]:
         """The round's members, by number."""
         return self._institutions_in("RoundOpened", "members", round)

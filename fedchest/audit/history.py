@@ -54,7 +54,7 @@ def check_creation(transaction: Transaction, created: dict[str, Any]) -> None:
             expected=f"{len(code)} bytes of creation code as shipped",
             found=f"{len(transaction.data)} bytes that begin otherwise",
         )
-    told = [_plain(created[name]) for name in ("rules", "initial_model", "provenance")]
+    told = [_plain(created["rules"])]
     arguments = _arguments(transaction.data[len(code) :])
     for what, expected, found in (
         ("coordinator", transaction.sender, created["coordinator"]),

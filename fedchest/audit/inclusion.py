@@ -23,7 +23,7 @@ _ACCEPTED = {
     Phase.VOID: "accepted by its proposal, but the round came to nothing",
 }
 _SUBMITTED = {
-    Phase.OPEN: "submitted; the round has no proposal yet",
+    Phase.SUBMITTING: "submitted; the round has no proposal yet",
     Phase.PROPOSED: "submitted, and not accepted by the round's proposal",
     Phase.FINALIZED: "submitted, and not accepted: the round was finalized without it",
     Phase.VOID: "submitted, and not accepted; the round came to nothing",
@@ -56,7 +56,6 @@ class Statement:
     subject: str
     study: bytes
     contract: str
-    coordinator: str
     round: RoundState
     update: ProvenUpdate | None
     header: Header
@@ -72,7 +71,6 @@ class Statement:
             "is": self.subject,
             "study": self.study,
             "contract": self.contract,
-            "coordinator": self.coordinator,
             "round": self.round.number,
             "phase": self.round.phase,
             "base_model": self.round.base_model,
@@ -119,7 +117,6 @@ def _statement(claim: Claim, header: Header, storage: LedgerStorage) -> Statemen
         _subject(claim.hash, round, update),
         storage.study(),
         contract,
-        storage.coordinator(),
         round,
         update,
         header,
@@ -129,7 +126,7 @@ def _statement(claim: Claim, header: Header, storage: LedgerStorage) -> Statemen
 def _opened(contract: str, opening: Opening, round: RoundState, storage: LedgerStorage) -> ProvenUpdate:
     """The update, if the opening and what the contract stores hash to the commitment."""
     member = storage.institution(opening.institution)
-    context = UpdateContext(opening.chain_id, contract, round.number, member.wallet, round.base_model)
+    context = UpdateContext(opening.chain_id, contract, round.number, opening.institution, round.base_model)
     hashes = (opening.sealed_hash, opening.plaintext_hash, opening.manifest_hash)
     committed = commitment(context, *hashes, member.weight_class, opening.epsilon)
     if committed != storage.commitment(round.number, opening.institution):

@@ -12,7 +12,15 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
-from fedchest.audit.schema import APPLICATION_ID, COMMON, LOG_BITS, SCHEMA_VERSION, TABLES, schema_script
+from fedchest.audit.schema import (
+    APPLICATION_ID,
+    COMMON,
+    LOG_BITS,
+    SCHEMA_VERSION,
+    TABLES,
+    column_name,
+    schema_script,
+)
 from fedchest.audit.trail import plain
 from fedchest.errors import StoreError
 from fedchest.ledger.events import ChainMoved
@@ -213,7 +221,8 @@ def storable(value: Any) -> Any:
 
 def _row(event: Event, columns: Mapping[str, str]) -> list[Any]:
     values = plain(event.values)
-    own = {"round": event.round, "institution": event.institution, **values, **values.get("rules", {})}
+    fields = {"round": event.round, "institution": event.institution, **values, **values.get("rules", {})}
+    own = {column_name(name): value for name, value in fields.items()}
     common = (
         (event.block << LOG_BITS) + event.index,
         event.block,

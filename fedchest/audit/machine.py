@@ -1,19 +1,17 @@
 """The contract's state machine, replayed from its events alone: what each may follow, and what it changes.
 
 Each event has one method, named after it, which checks what the contract requires of it and changes the state; whoever
-adds an event to the contract adds its method. Events that others cause (a quorum's outcome, its credits) are foretold
-and must come next.
+adds an event to the contract adds its method. Events that others cause (a decision's effect, a round's outcome, its
+credits) are foretold and must come next. The twin of contracts/src/FedChestLedger.sol; its base is registry.py.
 """
 
-from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from fedchest.audit.report import Fault
+from fedchest.aggregation.fingerprint import NOTHING, combined, is_canonical
+from fedchest.audit.registry import ADMINISTRATOR, COORDINATOR, NO_HASH, NO_ONE, Registry
 from fedchest.audit.rules import credits_due, drawn, quorum_of
-from fedchest.audit.trail import event_line
-from fedchest.ledger.events import snake_case
 from fedchest.ledger.records import (
     REQUIRED_CHECKS,
     Event,
@@ -21,13 +19,14 @@ from fedchest.ledger.records import (
     Phase,
     RoundState,
     Rules,
+    Status,
     VoidCause,
 )
 from fedchest.protection.commitment import commitment
 from fedchest.protection.context import UpdateContext
 
-NO_HASH = bytes(32)
-_LIVE = (Phase.OPEN, Phase.PROPOSED)
+_TAKES_UPDATES = tuple(phase for phase in Phase if phase.takes_updates)
+_LIVE = tuple(phase for phase in Phase if phase.is_live)
 
 
 @dataclass
@@ -39,82 +38,83 @@ class ReplayedRound:
     submitted: dict[int, bytes] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
     accepted: tuple[int, ...] = ()
+    owing: set[int] = field(default_factory=set)
     attested: set[int] = field(default_factory=set)
 
 
-@dataclass(frozen=True)
-class _Foretold:
-    """An event that must come next."""
-
-    name: str
-    round: int
-    institution: int | None
-    values: Mapping[str, object]
-
-
-class Machine:
+class Machine(Registry):
     """One study's ledger at `contract` on chain `chain_id`, event by event.
 
     `parent_hash` gives the hash (32 bytes) of the block before the one of a number: cohorts are drawn from it.
     """
 
     def __init__(self, chain_id: int, contract: str, parent_hash: Callable[[int], bytes]) -> None:
+        super().__init__(contract)
         self._chain_id = chain_id
-        self._contract = contract
         self._parent_hash = parent_hash
-        self._foretold: deque[_Foretold] = deque()
-        self._created = False
-        self.coordinator = ""
-        self.rules = Rules(NO_HASH, 0, 0, 0, 0, False)
-        self.global_model = NO_HASH
-        self.institutions: list[Institution] = []
+        self._foretell("RoleGranted", role=ADMINISTRATOR, account=contract)
+        self._foretell("RoleGranted", role=COORDINATOR)
+        self._foretell("StudyCreated")
+        self.head = 0
+        self.successor = NO_ONE
+        self.allowed: set[bytes] = set()
         self.rounds: dict[int, ReplayedRound] = {}
+        self.equivocations: set[tuple[int, int]] = set()
 
-    def replay(self, events: Iterable[Event]) -> None:
-        """Take in every event. Raises Fault at the first that the contract could not have emitted there."""
-        last: Event | None = None
-        for last in events:
-            self.apply(last)
-        if self._foretold:
-            raise self._fault(last, "the events end", _line(self._foretold[0]), "nothing")
-
-    def apply(self, event: Event) -> None:
-        """Take in the next event. Raises Fault when the contract could not have emitted it there."""
-        method = getattr(self, snake_case(event.name), None)
-        if method is None:
-            raise self._fault(event, "is no event that the state machine knows", "a known event", event.name)
-        self._require(
-            event, self._created or event.name == "StudyCreated", "the study was created", event.name
-        )
-        if self._foretold:
-            self._require_foretold(event, self._foretold.popleft())
-        method(event, **event.values)
+    @property
+    def global_model(self) -> bytes:
+        """Hash of the model that the next round starts from."""
+        return self.rounds[self.head].state.new_model if self.head else self.initial_model
 
     # The study.
 
-    def _study_created(
-        self, event: Event, coordinator: str, rules: Rules, initial_model: bytes, provenance: bytes
-    ) -> None:
+    def _study_created(self, event: Event, coordinator: str, rules: Rules) -> None:
+        self._require(event, not self._created, "one creation", "a second")
         cohort = rules.cohort_size == 0 or rules.cohort_size >= rules.minimum_accepted
         lasting = rules.submission_seconds and rules.attestation_seconds and rules.minimum_accepted
-        self._require(event, not self._created, "one creation", "a second")
         self._require(event, bool(lasting) and cohort, "rules that the constructor takes", rules)
-        self._require(event, initial_model != NO_HASH, "an initial model", "none")
+        self._by(event, coordinator)
+        self._equal(event, "coordinator", self.coordinators, {coordinator})
         self._created = True
-        self.coordinator, self.rules, self.global_model = coordinator, rules, initial_model
-        self._by_coordinator(event)
+        self.rules = rules
+        self.allowed = {rules.study}
 
-    def _institution_registered(
-        self, event: Event, wallet: str, weight_class: int, epsilon_budget: int
-    ) -> None:
-        self._by_coordinator(event)
+    def _initial_model_approved(self, event: Event, model: bytes, provenance: bytes, roster: bytes) -> None:
+        self._by_decision(event)
+        self._require(event, self.initial_model == NO_HASH, "one founding", "a second")
+        self._require(event, model != NO_HASH, "an initial model", "none")
+        self._equal(event, "roster", self._roster, roster)
+        self.initial_model = model
+
+    def _model_restored(self, event: Event, model: bytes) -> None:
+        self._by_decision(event)
         self._without_live_round(event)
-        number = len(self.institutions)
-        self._equal(event, "institution", number, event.institution)
-        taken = {self.coordinator, *(institution.wallet for institution in self.institutions)}
-        self._require(event, wallet not in taken, "a wallet of its own", wallet)
-        self._require(event, weight_class > 0, "a weight class above 0", weight_class)
-        self.institutions.append(Institution(number, wallet, weight_class, epsilon_budget, 0, 0))
+        if event.round:
+            self._round(event, Phase.FINALIZED)
+        self.head = event.round or 0
+        self._equal(event, "model", self.global_model, model)
+
+    def _allowance_changed(self, event: Event, hash: bytes, allowed: bool) -> None:
+        self._by_decision(event)
+        (self.allowed.add if allowed else self.allowed.discard)(hash)
+
+    def _study_moved(
+        self, event: Event, successor: str, last_round: int, model: bytes, checkpoint: bytes
+    ) -> None:
+        self._by_decision(event)
+        self._without_live_round(event)
+        self._require(event, self.successor == NO_ONE, "a study that was not moved", self.successor)
+        self._require(event, successor != NO_ONE, "a successor", "none")
+        self._equal(event, "last round", len(self.rounds), last_round)
+        self._equal(event, "model", self.global_model, model)
+        self._equal(event, "checkpoint", self._parent_hash(event.block), checkpoint)
+        self.successor = successor
+        if not self.paused:
+            self._foretell("Paused")
+
+    def _unpaused(self, event: Event, account: str) -> None:
+        self._require(event, self.successor == NO_ONE, "a study that was not moved", self.successor)
+        super()._unpaused(event, account)
 
     # Rounds.
 
@@ -122,40 +122,45 @@ class Machine:
         self,
         event: Event,
         base_model: bytes,
+        parent: int,
         config: bytes,
         members: tuple[int, ...],
         quorum: int,
         deadline: int,
     ) -> None:
+        self._running(event)
         self._by_coordinator(event)
         self._without_live_round(event)
-        number, registered = len(self.rounds) + 1, len(self.institutions)
-        size = self.rules.cohort_size
-        self._require(
-            event,
-            registered >= (size or self.rules.minimum_accepted),
-            "institutions enough",
-            f"{registered} institutions",
-        )
-        due = drawn(self._parent_hash(event.block), number, registered, size) if size else range(registered)
-        self._equal(event, "round", number, event.round)
-        self._equal(event, "base model", self.global_model, base_model)
-        self._equal(event, "members", tuple(due), members)
-        self._equal(event, "quorum", quorum_of(len(members), self.rules), quorum)
-        self._equal(event, "deadline", event.timestamp + self.rules.submission_seconds, deadline)
+        self._require(event, self.initial_model != NO_HASH, "a founded study", "one that is not")
+        self._require(event, config in self.allowed, "an allowed configuration", config)
+        number = len(self.rounds) + 1
+        for what, expected, found in (
+            ("round", number, event.round),
+            ("base model", self.global_model, base_model),
+            ("parent", self.head, parent),
+            ("members", self._members_due(event, number), members),
+            ("quorum", quorum_of(len(members), self.rules), quorum),
+            ("deadline", event.timestamp + self.rules.submission_seconds, deadline),
+        ):
+            self._equal(event, what, expected, found)
         state = RoundState(
-            number,
-            Phase.OPEN,
-            len(members),
-            quorum,
-            0,
-            0,
-            deadline,
-            event.block,
-            base_model,
-            config,
-            NO_HASH,
-            NO_HASH,
+            number=number,
+            phase=Phase.OPEN,
+            members=len(members),
+            quorum=quorum,
+            agreeing=0,
+            disagreeing=0,
+            deadline=deadline,
+            opened_block=event.block,
+            parent=parent,
+            base_model=base_model,
+            config=config,
+            new_model=NO_HASH,
+            record=NO_HASH,
+            sum_hash=NO_HASH,
+            fingerprint=NOTHING,
+            unanswered=0,
+            gathered=NOTHING,
         )
         self.rounds[number] = ReplayedRound(state, members)
 
@@ -169,9 +174,11 @@ class Machine:
         weight_class: int,
         epsilon: int,
     ) -> None:
-        round = self._round(event, Phase.OPEN)
+        """Anyone may send it: the institution's signature is in the transaction, where the contract has checked it."""
+        self._running(event)
+        round = self._round(event, *_TAKES_UPDATES)
         member = self._member(event, round)
-        self._by(event, member.wallet)
+        self._with_status(event, Status.ACTIVE)
         self._in_time(event, round)
         self._require(event, member.id not in round.submitted, "one submission", "a second")
         self._equal(event, "weight class", member.weight_class, weight_class)
@@ -182,39 +189,68 @@ class Machine:
             epsilon,
         )
         hashes = (sealed_hash, plaintext_hash, manifest_hash)
-        committed = self._commitment(round, member, hashes, weight_class, epsilon)
+        committed = self._commitment(round, member, hashes, epsilon)
         self._equal(event, "commitment", committed, commitment)
         round.submitted[member.id] = commitment
-        self.institutions[member.id] = replace(member, epsilon_spent=epsilon)
+        self._change(round, phase=Phase.SUBMITTING)
+        self._update(member.id, epsilon_spent=epsilon)
+
+    def _equivocation_proven(self, event: Event, commitment: bytes, other_commitment: bytes) -> None:
+        """Anyone may prove it, at any time; the two signatures are in the transaction."""
+        member, place = self._registered(event), (event.round or 0, event.institution or 0)
+        self._require(event, place not in self.equivocations, "one proof", "a second")
+        self._require(event, commitment != other_commitment, "two commitments", "the same twice")
+        self.equivocations.add(place)
+        self._update(member.id, strikes=member.strikes + 1)
 
     def _update_refused(self, event: Event, reason: int) -> None:
+        self._running(event)
         self._by_coordinator(event)
-        round = self._round(event, Phase.OPEN)
+        round = self._round(event, *_TAKES_UPDATES)
         member = self._member(event, round)
         self._require(event, member.id not in round.refused, "one refusal", "a second")
         self._require(event, reason > 0, "a reason", reason)
         round.refused.add(member.id)
 
     def _aggregate_proposed(
-        self, event: Event, new_model: bytes, record: bytes, accepted: tuple[int, ...], deadline: int
+        self,
+        event: Event,
+        new_model: bytes,
+        record: bytes,
+        sum_hash: bytes,
+        fingerprint: bytes,
+        accepted: tuple[int, ...],
+        deadline: int,
     ) -> None:
+        self._running(event)
         self._by_coordinator(event)
-        round = self._round(event, Phase.OPEN)
-        least = self.rules.minimum_accepted
+        round = self._round(event, Phase.SUBMITTING)
         self._require(event, new_model != NO_HASH, "a model", "none")
-        self._require(
-            event, len(accepted) >= least, f"at least {least} accepted", f"{len(accepted)} accepted"
-        )
-        self._equal(event, "order of the accepted", tuple(sorted(set(accepted))), accepted)
-        never = sorted(set(accepted) - round.submitted.keys())
-        self._require(event, not never, "only updates that were submitted", f"accepted of {never} too")
-        both = sorted(set(accepted) & round.refused)
-        self._require(event, not both, "accepted or refused", f"both of {both}")
+        self._canonical(event, fingerprint)
+        self._accepted_may_be(event, round, accepted)
         self._equal(event, "deadline", event.timestamp + self.rules.attestation_seconds, deadline)
-        round.accepted = accepted
-        self._change(round, phase=Phase.PROPOSED, deadline=deadline, new_model=new_model, record=record)
+        round.accepted, round.owing = accepted, set(accepted)
+        self._change(
+            round,
+            phase=Phase.PROPOSED,
+            deadline=deadline,
+            new_model=new_model,
+            record=record,
+            sum_hash=sum_hash,
+            fingerprint=fingerprint,
+            unanswered=len(accepted),
+        )
 
-    def _attested(self, event: Event, recomputed_model: bytes, checks: int, agrees: bool) -> None:
+    def _attested(
+        self,
+        event: Event,
+        recomputed_model: bytes,
+        fingerprint: bytes,
+        share: bytes,
+        checks: int,
+        agrees: bool,
+    ) -> None:
+        self._running(event)
         round = self._round(event)
         state = round.state
         counts = state.phase is Phase.PROPOSED
@@ -223,78 +259,94 @@ class Machine:
         if counts:
             self._in_time(event, round)
         member = self._member(event, round)
-        self._by(event, member.wallet)
+        self._acting(event)
         self._require(event, member.id not in round.attested, "one vote", "a second")
-        own = recomputed_model == state.new_model and checks == REQUIRED_CHECKS
-        self._equal(event, "vote", own, agrees)
+        found = (recomputed_model, fingerprint, checks)
+        self._equal(event, "vote", found == (state.new_model, state.fingerprint, REQUIRED_CHECKS), agrees)
         round.attested.add(member.id)
+        if counts and member.id in round.owing:
+            self._answer(event, round, member, share)
         if counts:
             self._count(round, agrees)
 
     def _round_finalized(self, event: Event, new_model: bytes) -> None:
         round = self._round(event, Phase.PROPOSED)
-        decided = round.state.agreeing == round.state.quorum
-        self._require(event, decided, f"{round.state.quorum} votes", f"{round.state.agreeing} votes")
+        state = round.state
+        enough, answered = state.agreeing >= state.quorum, not round.owing
+        self._require(event, enough, f"{state.quorum} votes", f"{state.agreeing} votes")
+        self._require(event, answered, "every accepted one's answer", f"none of {sorted(round.owing)}")
+        self._require(event, self._caused, "a vote that decides", "none")
         self._change(round, phase=Phase.FINALIZED)
-        self.global_model = new_model
+        self.head = state.number
 
     def _credited(self, event: Event, amount: int) -> None:
         member = self._member(event, self._round(event, Phase.FINALIZED))
-        due = credits_due(self._round(event).accepted, self._weights()).get(member.id)
-        self._equal(event, "credits", due, amount)
-        self.institutions[member.id] = replace(member, credits=member.credits + amount)
+        self._require(event, self._caused, "credits for a round finalized now", f"{amount} credits")
+        self._update(member.id, credits=member.credits + amount)
 
     def _round_voided(self, event: Event, cause: VoidCause) -> None:
         round = self._round(event, *_LIVE)
         state = round.state
+        self._running(event)
         if cause is VoidCause.ABANDONED:
             self._by_coordinator(event)
-            self._require(event, state.phase is Phase.OPEN, "an open round", state.phase)
+            self._require(event, state.phase.takes_updates, "a round without a proposal", state.phase)
         elif cause is VoidCause.EXPIRED:
             past = event.timestamp > state.deadline
             self._require(event, past, f"a time after {state.deadline}", event.timestamp)
         else:
-            lost = state.disagreeing > state.members - state.quorum
-            self._require(event, lost, "the quorum out of reach", f"{state.disagreeing} votes against")
+            due = "the quorum out of reach" if cause is VoidCause.REJECTED else "answers that don't add up"
+            found = f"{state.disagreeing} votes against, {state.unanswered} unanswered"
+            self._require(event, self._caused, due, found)
         self._change(round, phase=Phase.VOID)
 
     # What several of them need.
 
+    def _members_due(self, event: Event, number: int) -> tuple[int, ...]:
+        size, active = self.rules.cohort_size, len(self.active)
+        needed = size or self.rules.minimum_accepted
+        self._require(event, active >= needed, f"{needed} active institutions", f"{active} of them")
+        if size == 0:
+            return tuple(self.active)
+        return drawn(self._parent_hash(event.block), number, self.active, size)
+
+    def _accepted_may_be(self, event: Event, round: ReplayedRound, accepted: tuple[int, ...]) -> None:
+        least = self.rules.minimum_accepted
+        enough = len(accepted) >= least
+        self._require(event, enough, f"at least {least} accepted", f"{len(accepted)} accepted")
+        self._equal(event, "order of the accepted", tuple(sorted(set(accepted))), accepted)
+        never = sorted(set(accepted) - round.submitted.keys())
+        self._require(event, not never, "only updates that were submitted", f"accepted of {never} too")
+        both = sorted(set(accepted) & round.refused)
+        self._require(event, not both, "accepted or refused", f"both of {both}")
+
+    def _answer(self, event: Event, round: ReplayedRound, member: Institution, share: bytes) -> None:
+        self._canonical(event, share)
+        round.owing.remove(member.id)
+        gathered = combined(round.state.gathered, share, member.weight_class)
+        self._change(round, unanswered=len(round.owing), gathered=gathered)
+
     def _count(self, round: ReplayedRound, agrees: bool) -> None:
+        """Count a vote, and foretell what it decides: rejection comes first, whatever the answers say."""
         side = "agreeing" if agrees else "disagreeing"
         self._change(round, **{side: getattr(round.state, side) + 1})
         state = round.state
-        if agrees and state.agreeing == state.quorum:
-            self._foretell("RoundFinalized", state.number, None, new_model=state.new_model)
-            for member, amount in credits_due(round.accepted, self._weights()).items():
-                self._foretell("Credited", state.number, member, amount=amount)
-        elif not agrees and state.disagreeing > state.members - state.quorum:
-            self._foretell("RoundVoided", state.number, None, cause=VoidCause.REJECTED)
-
-    def _foretell(self, name: str, round: int, institution: int | None, **values: object) -> None:
-        self._foretold.append(_Foretold(name, round, institution, values))
-
-    def _require_foretold(self, event: Event, due: _Foretold) -> None:
-        found = _Foretold(event.name, event.round or 0, event.institution, event.values)
-        if found != due:
-            raise self._fault(
-                event, "is not what follows from the event before", _line(due), event_line(event)
-            )
+        if state.disagreeing > state.members - state.quorum:
+            self._foretell("RoundVoided", round=state.number, cause=VoidCause.REJECTED)
+        elif not round.owing and state.gathered != state.fingerprint:
+            self._foretell("RoundVoided", round=state.number, cause=VoidCause.DISPUTED)
+        elif not round.owing and state.agreeing >= state.quorum:
+            self._foretell("RoundFinalized", round=state.number, new_model=state.new_model)
+            weights = {institution.id: institution.weight_class for institution in self.institutions}
+            for member, amount in credits_due(round.accepted, weights).items():
+                self._foretell("Credited", round=state.number, institution=member, amount=amount)
 
     def _commitment(
-        self,
-        round: ReplayedRound,
-        member: Institution,
-        hashes: tuple[bytes, bytes, bytes],
-        weight_class: int,
-        epsilon: int,
+        self, round: ReplayedRound, member: Institution, hashes: tuple[bytes, bytes, bytes], epsilon: int
     ) -> bytes:
         state = round.state
-        context = UpdateContext(self._chain_id, self._contract, state.number, member.wallet, state.base_model)
-        return commitment(context, *hashes, weight_class, epsilon)
-
-    def _weights(self) -> dict[int, int]:
-        return {institution.id: institution.weight_class for institution in self.institutions}
+        context = UpdateContext(self._chain_id, self._contract, state.number, member.id, state.base_model)
+        return commitment(context, *hashes, member.weight_class, epsilon)
 
     def _round(self, event: Event, *phases: Phase) -> ReplayedRound:
         round = self.rounds.get(event.round or 0)
@@ -316,37 +368,11 @@ class Machine:
 
     def _without_live_round(self, event: Event) -> None:
         last = self.rounds.get(len(self.rounds))
-        live = last is not None and last.state.phase in _LIVE
+        live = last is not None and last.state.phase.is_live
         self._require(event, not live, "no live round", f"round {len(self.rounds)}")
 
-    def _by_coordinator(self, event: Event) -> None:
-        self._by(event, self.coordinator)
-
-    def _by(self, event: Event, wallet: str) -> None:
-        self._require(event, event.sender == wallet, f"wallet {wallet}", event.sender)
+    def _canonical(self, event: Event, fingerprint: bytes) -> None:
+        self._require(event, is_canonical(fingerprint), "a fingerprint in canonical form", fingerprint)
 
     def _change(self, round: ReplayedRound, **fields: Any) -> None:
         round.state = replace(round.state, **fields)
-
-    def _equal(self, event: Event, what: str, expected: object, found: object) -> None:
-        if expected != found:
-            raise self._fault(event, f"has another {what} than follows", expected, found)
-
-    def _require(self, event: Event, holds: bool, expected: object, found: object) -> None:
-        if not holds:
-            raise self._fault(event, "can't have come there", expected, found)
-
-    def _fault(self, event: Event | None, what: str, expected: object, found: object) -> Fault:
-        place = "" if event is None else f"{event.name} in block {event.block}"
-        return Fault(
-            f"{place} {what}".strip(),
-            expected=expected,
-            found=found,
-            round=None if event is None else event.round,
-            institution=None if event is None else event.institution,
-        )
-
-
-def _line(due: _Foretold) -> str:
-    owner = "" if due.institution is None else f" of institution {due.institution}"
-    return f"{due.name}{owner} of round {due.round}"

@@ -79,15 +79,18 @@ class IndexReader:
         self._path = path
 
     def institution_number(self, text: str) -> int:
-        """The number of the institution that `text` names: the number itself or the wallet. Raises ConfigError."""
+        """The institution that `text` names: by number or by any wallet it has or had. Raises ConfigError."""
         known = list(
-            self._rows("SELECT institution, wallet FROM institution_registered ORDER BY institution")
+            self._rows(
+                "SELECT institution, wallet FROM institution_registered "
+                "UNION SELECT institution, new_wallet FROM key_rotated ORDER BY institution"
+            )
         )
         for row in known:
             if text.lower() in (str(row["institution"]), row["wallet"].lower()):
                 return int(row["institution"])
         raise ConfigError(
-            f"institution {text}: the run has institutions 0 to {len(known) - 1}, or give a wallet's address."
+            f"institution {text}: the run has institutions 0 to {known[-1]['institution']}, or give a wallet's address."
             if known
             else f"institution {text}: no institution is registered."
         )

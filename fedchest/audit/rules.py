@@ -22,12 +22,15 @@ def credits_due(accepted: Sequence[int], weights: Mapping[int, int]) -> dict[int
     return {member: ROUND_CREDITS * weights[member] // total for member in accepted}
 
 
-def drawn(parent: bytes, round: int, registered: int, size: int) -> tuple[int, ...]:
-    """The members that the contract draws from the hash of the block before: Floyd's sampling, in its order."""
+def drawn(parent: bytes, round: int, active: Sequence[int], size: int) -> tuple[int, ...]:
+    """The members that the contract draws from the hash of the block before: Floyd's sampling, in its order.
+
+    `active` holds the active institutions in the contract's own order.
+    """
     seed = keccak(encode(["bytes32", "uint256"], [parent, round]))
     picks: list[int] = []
     for place in range(size):
-        last = registered - size + place
-        pick = int.from_bytes(keccak(encode(["bytes32", "uint16"], [seed, place]))) % (last + 1)
-        picks.append(last if pick in picks else pick)
+        last = len(active) - size + place
+        pick = active[int.from_bytes(keccak(encode(["bytes32", "uint16"], [seed, place]))) % (last + 1)]
+        picks.append(active[last] if pick in picks else pick)
     return tuple(picks)

@@ -10,7 +10,7 @@ from fedchest.ledger.events import snake_case
 APPLICATION_ID = int.from_bytes(b"FCix", "big")
 """Marks an SQLite file as an event index."""
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 LOG_BITS = 24
 """An event's `position` is its block's number times 2**LOG_BITS plus its place in the block: the chain's order."""
@@ -117,14 +117,20 @@ def _event_table(entry: Mapping[str, Any]) -> EventTable:
     columns: dict[str, str] = {}
     members: list[str] = []
     for field in entry["inputs"]:
-        name = snake_case(field["name"])
+        name = column_name(field["name"])
         inner = {snake_case(part["name"]): part["type"] for part in field.get("components", ())}
         columns |= inner or {name: field["type"]}
         if inner:
             members.append(f"'{name}', {_json_object(inner)}")
         elif name not in ("round", "institution"):
-            members.append(f"'{name}', {_json(name, field['type'])}")
+            members.append(f"'{snake_case(field['name'])}', {_json(name, field['type'])}")
     return EventTable(entry["name"], columns, f"json_object({', '.join(members)})")
+
+
+def column_name(field: str) -> str:
+    """The column of an event's field: its name, marked where it would be that of a common column."""
+    name = snake_case(field)
+    return f"event_{name}" if name in COMMON else name
 
 
 def _json_object(columns: Mapping[str, str]) -> str:
@@ -143,12 +149,16 @@ KINDS = tuple(TABLES)
 """Names of the contract's events."""
 
 
+_PRESENT_WALLET = """coalesce((SELECT k.new_wallet FROM key_rotated k WHERE k.institution = i.institution
+                ORDER BY k.position DESC LIMIT 1), i.wallet)"""
+
+
 def budget_select(condition: str = "TRUE") -> str:
     """Each institution's spend against its budget, by the last of its submissions that meets `condition`."""
     return f"""
         SELECT institution, wallet, weight_class, epsilon_budget, epsilon_spent,
             1.0 * epsilon_spent / nullif(epsilon_budget, 0) AS share, updates
-        FROM (SELECT i.institution, i.wallet, i.weight_class, i.epsilon_budget,
+        FROM (SELECT i.institution, {_PRESENT_WALLET} AS wallet, i.weight_class, i.epsilon_budget,
             coalesce((SELECT epsilon FROM update_submitted u WHERE u.institution = i.institution AND {condition}
                 ORDER BY position DESC LIMIT 1), 0) AS epsilon_spent,
             (SELECT count(*) FROM update_submitted u WHERE u.institution = i.institution AND {condition}) AS updates
@@ -159,7 +169,7 @@ def rewards_select(condition: str = "TRUE") -> str:
     """Each institution's credits from the rounds that meet `condition`, and its share of all of those."""
     # The plus keeps SQLite from grouping by index order, which would fetch the rows one by one.
     return f"""
-        SELECT i.institution, i.wallet, i.weight_class, coalesce(c.rounds, 0) AS rounds,
+        SELECT i.institution, {_PRESENT_WALLET} AS wallet, i.weight_class, coalesce(c.rounds, 0) AS rounds,
             coalesce(c.credits, 0) AS credits, 1.0 * coalesce(c.credits, 0) / sum(c.credits) OVER () AS share
         FROM institution_registered i
         LEFT JOIN (SELECT institution, count(*) AS rounds, sum(amount) AS credits FROM credited WHERE {condition}
@@ -171,7 +181,9 @@ VIEWS: Mapping[str, str] = {
     "rounds": f"""
         SELECT o.round,
             CASE WHEN f.round IS NOT NULL THEN 'FINALIZED' WHEN v.round IS NOT NULL THEN 'VOID'
-                WHEN p.round IS NOT NULL THEN 'PROPOSED' ELSE 'OPEN' END AS phase, v.cause,
+                WHEN p.round IS NOT NULL THEN 'PROPOSED'
+                WHEN EXISTS (SELECT 1 FROM update_submitted u WHERE u.round = o.round) THEN 'SUBMITTING'
+                ELSE 'OPEN' END AS phase, v.cause,
             o.timestamp, {_iso("o.timestamp")} AS opened, {_iso("p.timestamp")} AS proposed,
             {_iso("coalesce(f.timestamp, v.timestamp)")} AS ended,
             coalesce(f.timestamp, v.timestamp) - o.timestamp AS seconds,
@@ -184,7 +196,7 @@ VIEWS: Mapping[str, str] = {
                 AND a.position < coalesce(f.position, v.position, a.position + 1)) AS agreeing,
             (SELECT count(*) FROM attested a WHERE a.round = o.round AND NOT a.agrees
                 AND a.position < coalesce(f.position, v.position, a.position + 1)) AS disagreeing,
-            coalesce(p.deadline, o.deadline) AS deadline, o.base_model, p.new_model, p.record, o.config
+            coalesce(p.deadline, o.deadline) AS deadline, o.base_model, p.new_model, p.record, o.config, o.parent
         FROM round_opened o
         LEFT JOIN aggregate_proposed p ON p.round = o.round
         LEFT JOIN round_finalized f ON f.round = o.round

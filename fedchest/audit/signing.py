@@ -68,7 +68,8 @@ def signed_by(scheme: str, identity: str, message: bytes, signature: bytes) -> b
     if scheme != ED25519:
         return False
     try:
-        Ed25519PublicKey.from_public_bytes(bytes.fromhex(identity[2:])).verify(signature, message)
+        public = bytes.fromhex(identity[2:])
+        Ed25519PublicKey.from_public_bytes(public).verify(signature, message)
     except (InvalidSignature, ValueError):
         return False
-    return True
+    return identity == "0x" + public.hex()

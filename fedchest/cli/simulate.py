@@ -113,8 +113,8 @@ def _show(console: Console, results: Results, report: Report, directory: RunDire
     console.print(institutions_table(results))
     console.print(f"Learning curves: {directory.curves}", soft_wrap=True)
     console.print(
-        "Attestations were partial: each hospital checked its own update, base model and lineage, weight classes "
-        "and the model's hash; the sum itself was checked by the audit, which holds the auditor's key."
+        "Each hospital recomputed the model from the sum, and its own update's fingerprint; a round stands only if "
+        "the fingerprints add up to the sum's (docs/protocol.md). The audit, which holds a key, added up the updates."
     )
     console.print(report.sentence())
     console.print(str(directory.root), soft_wrap=True, highlight=False)

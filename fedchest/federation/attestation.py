@@ -1,30 +1,76 @@
-"""What a *partial* attestation checks: everything about a proposal but the sum itself."""
+"""What one member checks of a proposal; that the sum is the updates' the shares of all accepted show together."""
 
 import hmac
+from dataclasses import dataclass
 
+from fedchest.aggregation.fingerprint import NOTHING, fingerprint
+from fedchest.errors import ConfigError, StoreError
+from fedchest.federation.layout import update_layout
+from fedchest.federation.messages import ProposalMessage
+from fedchest.federation.recomputation import Recomputed, recompute, sum_claim
+from fedchest.federation.study import Study
 from fedchest.ledger.client import LedgerClient
-from fedchest.ledger.records import Check, Phase, RoundState
+from fedchest.ledger.records import Attestation, Check, Phase, RoundState
+from fedchest.protection.codec import Codec
+from fedchest.refusals import Refused
+
+
+@dataclass(frozen=True)
+class OwnUpdate:
+    """What an institution made for a round: the SHA-256 of the sealed update, and the encoded update itself."""
+
+    sealed_hash: bytes
+    encoded: bytes
+
+
+def attest_to(
+    ledger: LedgerClient,
+    study: Study,
+    state: RoundState,
+    message: ProposalMessage,
+    institution: str,
+    own: OwnUpdate | None,
+) -> tuple[Attestation, Recomputed | None]:
+    """The attestation of `institution` to the round's proposal, and what its message gives.
+
+    Bytes that give nothing are a vote against the proposal. The own update's fingerprint is answered in any case:
+    its points follow from the chain alone, and without it the round could not be settled.
+    """
+    layout, codec = update_layout(study, ledger.finalized_before(state.number)), Codec(study.norm_bound)
+    claim = sum_claim(ledger, state.number, ledger.accepted(state.number), state.sum_hash)
+    share = NOTHING if own is None else fingerprint(codec.decode(own.encoded, layout).values, claim.points())
+    try:
+        found = recompute(message.base, message.total, claim, layout, codec)
+    except (Refused, StoreError, ConfigError):
+        return Attestation(bytes(32), NOTHING, share, checks=0), None
+    own_hash = None if own is None else own.sealed_hash
+    checks = attestation_checks(ledger, state.number, found, institution, own_hash)
+    return Attestation(found.new_model, found.fingerprint, share, checks), found
 
 
 def attestation_checks(
     ledger: LedgerClient,
     round_number: int,
-    recomputed: bytes,
+    recomputed: Recomputed,
     institution: str,
     own_sealed_hash: bytes | None,
 ) -> int:
     """The bit mask of the checks that hold for the proposal of `round_number`, as `attest` takes it.
 
-    `recomputed` is the SHA-256 of the proposed model's bytes as received, `own_sealed_hash` that of the sealed
-    update which `institution` made for the round, or None when it made none. All four bits set is agreement;
+    `recomputed` is what base model and sum give, as received; `own_sealed_hash` is the SHA-256 of the sealed update
+    which `institution` made for the round, or None when it made none. All six bits set is agreement;
     tests/federation/test_attestation.py fails each in turn.
     """
     state = ledger.round(round_number)
     held = {
         Check.OWN_UPDATE: _own_update_stands(ledger, state, institution, own_sealed_hash),
-        Check.BASE_MODEL: _continues_last_finalized(ledger, state),
+        Check.BASE_MODEL: _continues_its_parent(ledger, state)
+        and hmac.compare_digest(recomputed.base_model, state.base_model),
         Check.WEIGHT_CLASSES: _weights_are_registered(ledger, state),
-        Check.NEW_MODEL: hmac.compare_digest(recomputed, state.new_model),
+        Check.NEW_MODEL: hmac.compare_digest(recomputed.new_model, state.new_model),
+        Check.SUM: hmac.compare_digest(recomputed.sum_hash, state.sum_hash)
+        and recomputed.fingerprint == state.fingerprint,
+        Check.NORM: recomputed.within_bound,
     }
     return sum(bit for bit, holds in held.items() if holds)
 
@@ -38,12 +84,11 @@ def _own_update_stands(ledger: LedgerClient, state: RoundState, institution: str
     return accepted and own is not None and hmac.compare_digest(committed.sealed_hash, own)
 
 
-def _continues_last_finalized(ledger: LedgerClient, state: RoundState) -> bool:
-    for number in range(state.number - 1, 0, -1):
-        earlier = ledger.round(number)
-        if earlier.phase is Phase.FINALIZED:
-            return hmac.compare_digest(earlier.new_model, state.base_model)
-    return hmac.compare_digest(ledger.round(1).base_model, state.base_model)
+def _continues_its_parent(ledger: LedgerClient, state: RoundState) -> bool:
+    if state.parent == 0:
+        return hmac.compare_digest(ledger.initial_model(), state.base_model)
+    parent = ledger.round(state.parent)
+    return parent.phase is Phase.FINALIZED and hmac.compare_digest(parent.new_model, state.base_model)
 
 
 def _weights_are_registered(ledger: LedgerClient, state: RoundState) -> bool:

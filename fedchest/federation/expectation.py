@@ -25,7 +25,7 @@ def expectation(
             chain_id=ledger.chain_id,
             contract=ledger.address,
             round=state.number,
-            institution=member.wallet,
+            institution=member.id,
             base_model=state.base_model,
         ),
         study=study.digest(),

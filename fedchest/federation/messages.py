@@ -54,7 +54,7 @@ class IdentifyReply:
 
 @dataclass(frozen=True)
 class ModelMessage:
-    """A model's canonical bytes for `round`: the base to train from, or the proposal to attest."""
+    """The base model's canonical bytes, to train from in `round`."""
 
     round: int
     model: bytes
@@ -68,6 +68,26 @@ class ModelMessage:
         """From Flower content. Raises Refused(MALFORMED)."""
         _require_form(record, {_BYTES: {"model"}, _FACTS: {"round"}})
         return cls(round=_fact(record, "round", int), model=_unpack(record, "model"))
+
+
+@dataclass(frozen=True)
+class ProposalMessage:
+    """What the proposal of `round` is recomputed from: the base model's canonical bytes and the sum's."""
+
+    round: int
+    base: bytes
+    total: bytes
+
+    def to_record(self) -> RecordDict:
+        """As Flower content."""
+        packed = _pack(base=self.base, total=self.total)
+        return RecordDict({_BYTES: packed, _FACTS: ConfigRecord({"round": self.round})})
+
+    @classmethod
+    def from_record(cls, record: RecordDict) -> "ProposalMessage":
+        """From Flower content. Raises Refused(MALFORMED)."""
+        _require_form(record, {_BYTES: {"base", "total"}, _FACTS: {"round"}})
+        return cls(_fact(record, "round", int), _unpack(record, "base"), _unpack(record, "total"))
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,7 @@ def collect(
         reproducible_noise=settings.privacy.reproducible_noise,
         start=settings.model.start(),
         crash_only=ledger.rules().crash_only,
-        initial_model=ledger.round(1).base_model.hex(),
+        initial_model=ledger.initial_model().hex(),
         initial_auroc=notes.get(0, {}).get("mean_auroc"),
         planned_rounds=study.rounds,
         rounds=_rounds(directory, ledger, events, notes),

@@ -1,6 +1,7 @@
 """Running a prepared directory: start the chain, deploy or find the contract, run the rounds, stop the chain."""
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 
@@ -18,7 +19,9 @@ from fedchest.federation.directory import (
 from fedchest.federation.engines.deployment import run_deployed
 from fedchest.federation.engines.in_process import run_in_process
 from fedchest.federation.engines.simulation import run_in_simulation
+from fedchest.federation.initial import InitialModel
 from fedchest.federation.prepare import PreparedRun
+from fedchest.federation.software import software_digest
 from fedchest.files import write_atomically
 from fedchest.ledger.chain import LocalChain, require_free_port, require_program
 from fedchest.ledger.client import LedgerClient, deploy
@@ -69,30 +72,48 @@ def chain_of(directory: RunDirectory, settings: Settings) -> Iterator[str]:
 
 
 def found_study(prepared: PreparedRun, settings: Settings, rpc_url: str) -> None:
-    """Deploy the contract, register the institutions and write every party's connection."""
+    """Deploy the contract, register the founders, let them approve the first model, write every party's connection."""
     directory, study = prepared.directory, prepared.study
     wallet = Wallet.load(directory.coordinator / WALLET)
     chain = settings.chain
+    budget = micro(settings.privacy.budget or settings.privacy.epsilon)
     rules = Rules(
         study=study.digest(),
+        app=software_digest(),
         submission_seconds=chain.submission_seconds,
         attestation_seconds=chain.attestation_seconds,
         cohort_size=chain.cohort_size,
         minimum_accepted=chain.minimum_accepted,
         crash_only=chain.crash_only,
+        norm_bound=min(math.ceil(study.norm_bound * 1e6), 2**64 - 1),
+        epsilon_budget=budget,
     )
-    initial = prepared.initial
     chain_id = connect_rpc(rpc_url).eth.chain_id
-    address = deploy(
-        rpc_url, wallet, rules, sha256(initial.model).digest(), sha256(initial.provenance).digest()
-    )
+    address = deploy(rpc_url, wallet, rules)
     ledger = LedgerClient(
         rpc_url, address, wallet=wallet, journal=Journal(directory.coordinator / JOURNAL), chain_id=chain_id
     )
-    budget = micro(settings.privacy.budget or settings.privacy.epsilon)
-    for folder, weight_class in zip(directory.institutions(), prepared.weight_classes, strict=True):
-        ledger.register_institution(Wallet.load(folder / WALLET).address, weight_class, budget)
+    wallets = [Wallet.load(folder / WALLET) for folder in directory.institutions()]
+    for institution, weight_class in zip(wallets, prepared.weight_classes, strict=True):
+        ledger.register_founder(institution.address, weight_class, budget)
+    journals = [Journal(folder / JOURNAL) for folder in directory.institutions()]
+    _approve(
+        prepared.initial,
+        [
+            LedgerClient(rpc_url, address, one, journal, chain_id=chain_id)
+            for one, journal in zip(wallets, journals, strict=True)
+        ],
+    )
+    ledger.sync()
     connect(directory, Connection(rpc_url=rpc_url, chain_id=chain_id, contract=address))
+
+
+def _approve(initial: InitialModel, institutions: Sequence[LedgerClient]) -> None:
+    """Each institution approves the first model, until their quorum has."""
+    model, provenance = sha256(initial.model).digest(), sha256(initial.provenance).digest()
+    for institution in institutions:
+        if institution.initial_model() != model:
+            institution.approve_initial_model(model, provenance)
 
 
 def recover_chain(directory: RunDirectory) -> None:

@@ -14,34 +14,41 @@ from fedchest.ledger.artifact import artifact
 from fedchest.ledger.contract import deployed, refusal
 from fedchest.ledger.events import EventReader
 from fedchest.ledger.journal import Journal
-from fedchest.ledger.records import Event, Institution, Phase, Receipt, RoundState, Rules, Submission
+from fedchest.ledger.records import (
+    Attestation,
+    Event,
+    Institution,
+    Phase,
+    Proposal,
+    Receipt,
+    RoundState,
+    Rules,
+    Status,
+    Submission,
+    UpdateCommitment,
+)
 from fedchest.ledger.rpc import LOCAL_CHAIN_ID, commands, connect, fetch
 from fedchest.ledger.snapshot import Snapshot
 from fedchest.ledger.transactions import Sender
 from fedchest.ledger.wallet import Wallet
+from fedchest.protection.commitment import commitment
+from fedchest.protection.context import UpdateContext
 
 # Measured upper bounds (docs/ledger.md) with a margin; asking the node would be wrong as well as slow, since
 # the attestation that completes the quorum costs far more than the same one a moment before.
-_GAS_DEPLOYMENT = 5_000_000
+_GAS_DEPLOYMENT = 8_000_000
 _GAS_BASE = 500_000
 _GAS_PER_INSTITUTION = 60_000
 
 
-def deploy(
-    rpc_url: str,
-    wallet: Wallet,
-    rules: Rules,
-    initial_model: bytes,
-    provenance: bytes,
-) -> str:
+def deploy(rpc_url: str, wallet: Wallet, rules: Rules) -> str:
     """Create a study's ledger, with `wallet` as its coordinator, and return its address.
 
-    `initial_model` and `provenance` are 32-byte hashes. Raises LedgerRefusal (InvalidRules, EmptyModel) and
-    ChainError.
+    Raises LedgerRefusal (InvalidRules) and ChainError.
     """
     w3 = connect(rpc_url)
     factory = w3.eth.contract(abi=artifact().abi, bytecode=artifact().bytecode)
-    data = HexStr(str(factory.constructor(astuple(rules), initial_model, provenance).data_in_transaction))
+    data = HexStr(str(factory.constructor(astuple(rules)).data_in_transaction))
     _rehearse(w3, {"from": Web3.to_checksum_address(wallet.address), "data": data})
     receipt = Sender(w3, wallet).send(None, data, _GAS_DEPLOYMENT)
     address = receipt["contractAddress"]
@@ -81,56 +88,120 @@ class LedgerClient:
 
     # The coordinator's actions.
 
-    def register_institution(self, wallet: str, weight_class: int, epsilon_budget: int) -> int:
-        """Register an address; returns the institution's id. The budget is in micro-units of epsilon."""
-        self._act("registerInstitution", wallet, weight_class, epsilon_budget)
+    def register_founder(self, wallet: str, weight_class: int, epsilon_budget: int) -> int:
+        """List a founding institution; returns its id. The budget is in micro-units of epsilon."""
+        self._act("registerFounder", wallet, weight_class, epsilon_budget)
         return self.institution_id(wallet)
 
     def open_round(self, config: bytes) -> int:
         """Open the next round under the configuration of that hash; returns the round's number."""
         rules = self.rules()
-        self._act("openRound", config, participants=rules.cohort_size or self._view("institutionCount"))
+        self._act("openRound", config, participants=rules.cohort_size or self._view("activeCount"))
         return self.current_round()
 
     def propose(
         self,
         round: int,
-        new_model: bytes,
+        proposal: Proposal,
         accepted: Sequence[int],
         refusals: Mapping[int, int],
-        record: bytes,
     ) -> Receipt:
         """Propose the aggregate of the `accepted` institutions; `refusals` maps institutions to reasons."""
         listed = sorted(refusals.items())
         participants = len(accepted) + len(listed)
+        proposed = astuple(proposal)
         return self._act(
-            "proposeAggregate", round, new_model, sorted(accepted), listed, record, participants=participants
+            "proposeAggregate", round, proposed, sorted(accepted), listed, participants=participants
         )
 
     def abandon(self, round: int, refusals: Mapping[int, int]) -> Receipt:
         """Give up an open round, with the refusals on record."""
         return self._act("abandonRound", round, sorted(refusals.items()), participants=len(refusals))
 
+    # Decisions, which a quorum of the institutions takes together.
+
+    def approve_initial_model(self, model: bytes, provenance: bytes) -> Receipt:
+        """Support the study's first model, with the founders as they are registered now; both hashes are 32 bytes."""
+        return self._support("approveInitialModel", model, provenance, self._view("roster"))
+
+    def restart_from(self, round: int) -> Receipt:
+        """Support going on from an earlier finalized round's model, 0 for the initial one."""
+        return self._support("restartFrom", round)
+
+    def register_institution(self, wallet: str, weight_class: int, epsilon_budget: int) -> Receipt:
+        """Support another institution's joining."""
+        return self._support("registerInstitution", wallet, weight_class, epsilon_budget)
+
+    def suspend(self, institution: int) -> Receipt:
+        """Support suspending an institution."""
+        return self._support("suspendInstitution", institution)
+
+    def reinstate(self, institution: int) -> Receipt:
+        """Support a suspended institution's coming back."""
+        return self._support("reinstateInstitution", institution)
+
+    def revoke(self, institution: int) -> Receipt:
+        """Support revoking an institution for good."""
+        return self._support("revokeInstitution", institution)
+
+    def rotate_key(self, institution: int, wallet: str) -> Receipt:
+        """Support giving an institution that lost its key another wallet."""
+        return self._support("rotateKey", institution, wallet)
+
+    def pause(self) -> Receipt:
+        """Support stopping every write but decisions."""
+        return self._support("pause")
+
+    def unpause(self) -> Receipt:
+        """Support going on."""
+        return self._support("unpause")
+
+    def set_allowed(self, config: bytes, allowed: bool) -> Receipt:
+        """Support allowing rounds under another configuration, or forbidding it."""
+        return self._support("setAllowed", config, allowed)
+
+    def move_study(self, successor: str) -> Receipt:
+        """Support ending this ledger in favour of another."""
+        return self._support("moveStudy", successor)
+
+    def appoint_coordinator(self, wallet: str) -> Receipt:
+        """Support giving an address the coordinator's role."""
+        return self._support("grantRole", self._view("COORDINATOR"), wallet)
+
+    def dismiss_coordinator(self, wallet: str) -> Receipt:
+        """Support taking the coordinator's role from an address."""
+        return self._support("revokeRole", self._view("COORDINATOR"), wallet)
+
+    def withdraw(self, name: str, *arguments: Any) -> Receipt:
+        """Take back the support of the contract's action `name` with these arguments."""
+        return self._act("withdraw", self._encoded(name, arguments))
+
     # The institutions' actions.
 
-    def submit_update(
-        self,
-        round: int,
-        base_model: bytes,
-        sealed_hash: bytes,
-        plaintext_hash: bytes,
-        manifest_hash: bytes,
-        weight_class: int,
-        epsilon: int,
-    ) -> Receipt:
-        """Commit to an update. `epsilon` is the cohort's cumulative spend after it, in micro-units."""
-        hashes = (base_model, sealed_hash, plaintext_hash, manifest_hash)
-        return self._act("submitUpdate", round, *hashes, weight_class, epsilon)
+    def submit_update(self, update: UpdateCommitment) -> Receipt:
+        """Commit to an update from the institution's own wallet."""
+        return self._act("submitUpdate", astuple(update))
 
-    def attest(self, round: int, recomputed_model: bytes, checks: int) -> Receipt:
-        """Vote with the model hash that was computed here; `checks` is a mask of `Check`s that passed."""
+    def submit_update_for(self, update: UpdateCommitment, signature: bytes) -> Receipt:
+        """Commit for the institution that signed it; from any wallet."""
+        return self._act("submitUpdateFor", astuple(update), signature)
+
+    def sign_update(self, update: UpdateCommitment) -> bytes:
+        """The wallet's signature (65 bytes), with which anyone may submit the update."""
+        if self.wallet is None:
+            raise ChainError(
+                "Signing a submission needs a wallet, and this ledger was opened for reading only."
+            )
+        return self.wallet.sign_digest(self.commitment_to(update))
+
+    def rotate_own_key(self, wallet: str) -> Receipt:
+        """Replace this institution's wallet; the present one can do nothing more."""
+        return self._act("rotateOwnKey", wallet)
+
+    def attest(self, round: int, attestation: Attestation) -> Receipt:
+        """Vote with the results that were computed here."""
         members = self.round(round).members
-        return self._act("attest", round, recomputed_model, checks, participants=members)
+        return self._act("attest", round, astuple(attestation), participants=members)
 
     # Anyone's.
 
@@ -140,6 +211,12 @@ class LedgerClient:
         Sent without a rehearsal, which an idle development chain would run at the time of its last block.
         """
         return self._act("expireRound", round, rehearse=False)
+
+    def report_equivocation(
+        self, one: UpdateCommitment, signature: bytes, other: UpdateCommitment, other_signature: bytes
+    ) -> Receipt:
+        """Put on record that an institution committed to both; the signature of the one on chain may be empty."""
+        return self._act("reportEquivocation", astuple(one), signature, astuple(other), other_signature)
 
     def sync(self) -> None:
         """Bring the journal up to the head. Raises ChainError when the chain was rolled back or replaced."""
@@ -152,9 +229,40 @@ class LedgerClient:
         """The study's rules."""
         return Rules(*self._view("rules"))
 
-    def coordinator(self) -> str:
-        """The coordinator's address."""
-        return str(self._view("coordinator"))
+    def coordinators(self) -> tuple[str, ...]:
+        """The addresses that have the coordinator's role, in the order in which they got it."""
+        role = self._view("COORDINATOR")
+        granted = self._reader.values("RoleGranted", 0, int.from_bytes(role))
+        accounts = dict.fromkeys(fields["account"] for fields in granted)
+        return tuple(account for account in accounts if self._view("hasRole", role, account))
+
+    def initial_model(self) -> bytes:
+        """Hash of the first model; zeros until the institutions' quorum approves one."""
+        return bytes(self._view("initialModel"))
+
+    def head_round(self) -> int:
+        """The finalized round that the present global model comes from; 0 for the initial model."""
+        return int(self._view("head"))
+
+    def successor(self) -> str | None:
+        """The ledger that this study moved to, or None."""
+        address = str(self._view("successor"))
+        return None if int(address, 16) == 0 else address
+
+    def is_paused(self) -> bool:
+        """Whether writes are stopped."""
+        return bool(self._view("paused"))
+
+    def supporters(self, name: str, *arguments: Any) -> tuple[int, ...]:
+        """The institutions that support the contract's action `name` with these arguments, at present."""
+        decision = self._view("decisionOf", self._encoded(name, arguments))
+        return tuple(self._view("supporters", decision))
+
+    def commitment_to(self, update: UpdateCommitment) -> bytes:
+        """The commitment (32 bytes) that the update is to this ledger."""
+        round, institution, base_model, *submitted = astuple(update)
+        context = UpdateContext(self.chain_id, self.address, round, institution, base_model)
+        return commitment(context, *submitted)
 
     def global_model(self) -> bytes:
         """Hash of the present global model."""
@@ -170,8 +278,12 @@ class LedgerClient:
         return RoundState(number, Phase(phase), *fields)
 
     def finalized_before(self, number: int) -> int:
-        """How many of the rounds below `number` were finalized: what a round starts from is that many steps old."""
-        return sum(self.round(earlier).phase is Phase.FINALIZED for earlier in range(1, number))
+        """How many finalized rounds the model that round `number` starts from, or would start from, rests on."""
+        parent = self.round(number).parent if number <= self.current_round() else self.head_round()
+        steps = 0
+        while parent:
+            parent, steps = self.round(parent).parent, steps + 1
+        return steps
 
     def institution_id(self, wallet: str) -> int:
         """The id registered for an address. Raises LedgerRefusal (UnknownInstitution)."""
@@ -179,13 +291,13 @@ class LedgerClient:
 
     def institution(self, id: int) -> Institution:
         """One registered institution."""
-        return Institution(id, *self._view("institution", id))
+        return _institution(id, self._view("institution", id))
 
     def institutions(self) -> list[Institution]:
         """Every registered institution, in the order of ids."""
         ids = range(self._view("institutionCount"))
         entries = fetch(self._w3, self._contract.functions.institution, ids)
-        return [Institution(id, *entry) for id, entry in zip(ids, entries, strict=True)]
+        return [_institution(id, entry) for id, entry in zip(ids, entries, strict=True)]
 
     def members(self, round: int) -> tuple[int, ...]:
         """Ids of the round's members, in increasing order."""
@@ -236,6 +348,13 @@ class LedgerClient:
             for fields in found
         }
 
+    def _support(self, name: str, *arguments: Any) -> Receipt:
+        """Support an action; the one that completes the quorum pays for the action too."""
+        return self._act("support", self._encoded(name, arguments), participants=self._view("activeCount"))
+
+    def _encoded(self, name: str, arguments: Sequence[Any]) -> bytes:
+        return bytes.fromhex(self._contract.encode_abi(name, list(arguments))[2:])
+
     def _view(self, name: str, *arguments: Any) -> Any:
         try:
             return self._contract.functions[name](*arguments).call()
@@ -268,6 +387,11 @@ class LedgerClient:
         return ChainError(
             f"Transaction {Web3.to_hex(receipt['transactionHash'])} failed, for lack of gas perhaps."
         )
+
+
+def _institution(id: int, entry: Sequence[Any]) -> Institution:
+    wallet, weight_class, budget, strikes, status, *rest = entry
+    return Institution(id, wallet, weight_class, budget, strikes, Status(status), *rest)
 
 
 def _rehearse(w3: Web3, call: TxParams) -> None:

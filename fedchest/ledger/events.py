@@ -22,7 +22,8 @@ Log = Mapping[str, Any]
 
 
 _WORD = 32
-_WORD_BITS = {"bytes32": 256, "address": 160, "bool": 1} | {f"uint{bits}": bits for bits in range(8, 264, 8)}
+_WORD_BITS = {"address": 160, "bool": 1} | {f"uint{bits}": bits for bits in range(8, 264, 8)}
+_WORD_BYTES = {f"bytes{size}": size for size in range(1, _WORD + 1)}
 
 
 class ChainMoved(ChainError):
@@ -146,7 +147,7 @@ class _Kind:
 
     @cached_property
     def _one_word_each(self) -> bool:
-        return all(kind in _WORD_BITS for kind in self._types)
+        return all(kind in _WORD_BITS or kind in _WORD_BYTES for kind in self._types)
 
     def fields(self, log: Log) -> dict[str, Any]:
         """The values by snake_case name. Raises DecodingError, ValueError or LookupError for another's log."""
@@ -176,14 +177,21 @@ def _kinds() -> dict[str, _Kind]:
 
 
 def _word(kind: str, word: bytes) -> Any:
+    if kind in _WORD_BYTES:
+        return _left_aligned(kind, word)
     number = int.from_bytes(word)
     if number >> _WORD_BITS[kind]:
         raise ValueError(f"{number} is no {kind}")
-    if kind == "bytes32":
-        return word
     if kind == "address":
         return f"0x{number:040x}"
     return bool(number) if kind == "bool" else number
+
+
+def _left_aligned(kind: str, word: bytes) -> bytes:
+    size = _WORD_BYTES[kind]
+    if any(word[size:]):
+        raise ValueError(f"0x{word.hex()} is no {kind}")
+    return word[:size]
 
 
 def snake_case(name: str) -> str:

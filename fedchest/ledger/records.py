@@ -4,17 +4,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-REQUIRED_CHECKS = 0x0F
+REQUIRED_CHECKS = 0x3F
 """Bit mask an agreeing attestation carries; its bits are `Check`. Equal to the contract's REQUIRED_CHECKS."""
 
 
 class Check(IntEnum):
-    """What a member checked before it attested. The sum is not among them: the attestation is partial."""
+    """What a member checked before it attested; that the sum is the updates' is shown by the shares together."""
 
     OWN_UPDATE = 1  # own update accepted under its own commitment, or rightly absent
     BASE_MODEL = 2  # base model and lineage
     WEIGHT_CLASSES = 4  # every accepted update weighs its registered weight class
-    NEW_MODEL = 8  # the proposed model's bytes hash to what was proposed
+    NEW_MODEL = 8  # base model and sum give the model that was proposed
+    SUM = 16  # the sum received has the proposed hash and fingerprint
+    NORM = 32  # the mean that the sum gives is within the norm bound
 
 
 class Phase(IntEnum):
@@ -22,9 +24,29 @@ class Phase(IntEnum):
 
     NONE = 0
     OPEN = 1
-    PROPOSED = 2
-    FINALIZED = 3
-    VOID = 4
+    SUBMITTING = 2  # at least one institution has committed to an update
+    PROPOSED = 3
+    FINALIZED = 4
+    VOID = 5
+
+    @property
+    def takes_updates(self) -> bool:
+        """Whether institutions may still submit."""
+        return self in (Phase.OPEN, Phase.SUBMITTING)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether the round's outcome is open."""
+        return self.takes_updates or self is Phase.PROPOSED
+
+
+class Status(IntEnum):
+    """Whether an institution takes part; the contract's enum of the same name."""
+
+    NONE = 0
+    ACTIVE = 1
+    SUSPENDED = 2  # may come back
+    REVOKED = 3  # may not
 
 
 class VoidCause(IntEnum):
@@ -33,35 +55,53 @@ class VoidCause(IntEnum):
     ABANDONED = 0  # by the coordinator: too few updates could be accepted
     REJECTED = 1  # so many members disagreed that the quorum was out of reach
     EXPIRED = 2  # its deadline passed
+    DISPUTED = 3  # the accepted updates' fingerprints don't add up to the proposed sum's
 
 
 @dataclass(frozen=True)
 class Rules:
-    """A study's rules on chain. `study` is 32 bytes; `cohort_size` 0 stands for all that are registered."""
+    """A study's rules on chain. `study` and `app` are 32 bytes; `cohort_size` 0 stands for all that are active.
+
+    `norm_bound` is in millionths, `epsilon_budget` the largest that an institution may have, in micro-units.
+    """
 
     study: bytes
+    app: bytes
     submission_seconds: int
     attestation_seconds: int
     cohort_size: int
     minimum_accepted: int
     crash_only: bool
+    norm_bound: int
+    epsilon_budget: int
 
 
 @dataclass(frozen=True)
 class Institution:
-    """A registered institution. Epsilons are cumulative micro-units; `wallet` is a checksummed address."""
+    """A registered institution. Epsilons are cumulative micro-units; `wallet` is its present, checksummed address.
+
+    `strikes` counts the equivocations that were proven against it.
+    """
 
     id: int
     wallet: str
     weight_class: int
     epsilon_budget: int
+    strikes: int
+    status: Status
     epsilon_spent: int
     credits: int
 
 
 @dataclass(frozen=True)
 class RoundState:
-    """A round as the contract holds it. Hashes are 32 bytes, `deadline` is block time in seconds."""
+    """A round as the contract holds it. Hashes are 32 bytes, `deadline` is block time in seconds.
+
+    `parent` is the finalized round whose model it starts from, 0 for the initial model.
+
+    `fingerprint` is the proposed sum's, `gathered` what the accepted institutions' add up to so far, `unanswered`
+    how many of those are missing; fingerprints are 24 bytes (fedchest/aggregation/fingerprint.py).
+    """
 
     number: int
     phase: Phase
@@ -71,10 +111,49 @@ class RoundState:
     disagreeing: int
     deadline: int
     opened_block: int
+    parent: int
     base_model: bytes
     config: bytes
     new_model: bytes
     record: bytes
+    sum_hash: bytes
+    fingerprint: bytes
+    unanswered: int
+    gathered: bytes
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the coordinator proposes: SHA-256 hashes (32 bytes) and the sum's fingerprint (24 bytes)."""
+
+    new_model: bytes
+    record: bytes
+    sum_hash: bytes
+    fingerprint: bytes
+
+
+@dataclass(frozen=True)
+class Attestation:
+    """What a member computed itself: the new model's hash, the sum's fingerprint, its own update's, its checks."""
+
+    new_model: bytes
+    fingerprint: bytes
+    share: bytes
+    checks: int
+
+
+@dataclass(frozen=True)
+class UpdateCommitment:
+    """What an institution commits to. Hashes are 32 bytes, `epsilon` is cumulative, in micro-units."""
+
+    round: int
+    institution: int
+    base_model: bytes
+    sealed_hash: bytes
+    plaintext_hash: bytes
+    manifest_hash: bytes
+    weight_class: int
+    epsilon: int
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """The contract's storage layout: what it knows, read word by word from wherever the words come.
 
-The layout follows from the order of the variables in FedChestLedger.sol; tests/ledger/test_storage.py holds it to
-the contract's own views.
+The layout follows from the order of the variables in FedChestLedger.sol and its bases; tests/ledger/test_storage.py
+holds it to the contract's own views.
 """
 
 from collections.abc import Callable
@@ -9,15 +9,16 @@ from collections.abc import Callable
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
-from fedchest.ledger.records import Institution, Phase, RoundState
+from fedchest.ledger.records import Institution, Phase, RoundState, Status
 
 Words = Callable[[int], int]
 """The word in a slot; both are uint256, and a slot that was never written holds 0."""
 
-_COORDINATOR, _RULES, _INSTITUTIONS, _ROUNDS, _ACCEPTED, _COMMITMENTS = 0, 4, 6, 8, 9, 10
+_INSTITUTIONS, _RULES, _ROUNDS, _ACCEPTED, _COMMITMENTS = 3, 12, 15, 16, 17
 _WORD = 32
 _ADDRESS_BITS, _ID_BITS = 160, 16
-_ROUND_BITS = (8, 16, 16, 16, 16, 64, 64)
+_ROUND_BITS = (8, 16, 16, 16, 16, 64, 64, 32)
+_FINGERPRINT = 24
 _IDS_PER_WORD = 256 // _ID_BITS
 
 
@@ -27,10 +28,6 @@ class LedgerStorage:
     def __init__(self, words: Words) -> None:
         self._word = words
 
-    def coordinator(self) -> str:
-        """The coordinator's checksummed address."""
-        return _address(self._word(_COORDINATOR))
-
     def study(self) -> bytes:
         """Hash of the study's document, 32 bytes."""
         return self._hash(_RULES)
@@ -38,9 +35,9 @@ class LedgerStorage:
     def round(self, number: int) -> RoundState:
         """The round of that number; phase NONE if it never opened."""
         slot = _entry(_ROUNDS, number)
-        phase, members, quorum, agreeing, disagreeing, deadline, opened_block = _unpacked(
-            self._word(slot), *_ROUND_BITS
-        )
+        phase, members, quorum, agreeing, disagreeing, *times = _unpacked(self._word(slot), *_ROUND_BITS)
+        deadline, opened_block, parent = times
+        fingerprint, unanswered = _unpacked(self._word(slot + 6), 8 * _FINGERPRINT, _ID_BITS)
         return RoundState(
             number,
             Phase(phase),
@@ -50,18 +47,25 @@ class LedgerStorage:
             disagreeing,
             deadline,
             opened_block,
+            parent,
             base_model=self._hash(slot + 1),
             config=self._hash(slot + 2),
             new_model=self._hash(slot + 3),
             record=self._hash(slot + 4),
+            sum_hash=self._hash(slot + 5),
+            fingerprint=fingerprint.to_bytes(_FINGERPRINT),
+            unanswered=unanswered,
+            gathered=self._word(slot + 7).to_bytes(_FINGERPRINT),
         )
 
     def institution(self, id: int) -> Institution:
         """The institution of that number; one that was never registered has weight class 0."""
         slot = _entry(_INSTITUTIONS, id)
-        wallet, weight_class, budget = _unpacked(self._word(slot), _ADDRESS_BITS, 16, 64)
-        spent, credits = _unpacked(self._word(slot + 1), 64, 64)
-        return Institution(id, _address(wallet), weight_class, budget, spent, credits)
+        wallet, weight_class, budget, strikes = _unpacked(self._word(slot), _ADDRESS_BITS, 16, 64, 16)
+        status, spent, credits = _unpacked(self._word(slot + 1), 8, 64, 64)
+        return Institution(
+            id, _address(wallet), weight_class, budget, strikes, Status(status), spent, credits
+        )
 
     def accepted(self, number: int) -> tuple[int, ...]:
         """Ids of the institutions whose updates the round's proposal rests on."""

@@ -44,6 +44,10 @@ class Wallet:
         """The EIP-191 signature (65 bytes) over `message`, which can never be taken for a transaction."""
         return bytes(self._account.sign_message(encode_defunct(message)).signature)
 
+    def sign_digest(self, digest: bytes) -> bytes:
+        """The signature (65 bytes) of a digest of 32 bytes, which the caller made and so knows the meaning of."""
+        return bytes(self._account.unsafe_sign_hash(digest).signature)
+
     def sign(self, transaction: Mapping[str, Any]) -> SignedTransaction:
         """Sign a transaction; the same fields give the same bytes (RFC 6979)."""
         signed: SignedTransaction = self._account.sign_transaction(transaction)

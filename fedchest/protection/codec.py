@@ -78,7 +78,7 @@ class Codec:
         target = math.ldexp(self.norm_bound, self.scale_exponent) - math.sqrt(steps.size) / 2 - 1
         if norm > target:
             steps *= target / norm
-        return self._header(layout) + np.rint(steps).astype(_VALUE).tobytes()
+        return _MAGIC + self.header(layout) + np.rint(steps).astype(_VALUE).tobytes()
 
     def decode(self, encoded: bytes, layout: Layout) -> EncodedUpdate:
         """The update that `encoded` holds, which must be one of `layout` under this norm bound.
@@ -88,7 +88,7 @@ class Codec:
         Raises Refused: MALFORMED when header or length differ, NOT_FINITE when a value is the mark of a NaN,
         NORM_EXCEEDED when the integer vector is above the bound, by any margin.
         """
-        header = self._header(layout)
+        header = _MAGIC + self.header(layout)
         size = sum(math.prod(shape) for _, shape in layout)
         if len(encoded) != len(header) + size * _VALUE.itemsize or not encoded.startswith(header):
             raise Refused(Reason.MALFORMED)
@@ -109,10 +109,15 @@ class Codec:
         for start in range(0, values.size, _CHUNK):
             chunk = values[start : start + _CHUNK].astype(np.float64)
             squares += float(chunk @ chunk)
-        return Fraction(squares) <= (Fraction(self.norm_bound) * Fraction(2) ** self.scale_exponent) ** 2
+        return Fraction(squares) <= self.squared_bound()
 
-    def _header(self, layout: Layout) -> bytes:
-        parts = [_MAGIC, struct.pack("<hI", self.scale_exponent, len(layout))]
+    def squared_bound(self) -> Fraction:
+        """(norm_bound * 2^k)^2, the most that the squares of an update's integers add up to."""
+        return (Fraction(self.norm_bound) * Fraction(2) ** self.scale_exponent) ** 2
+
+    def header(self, layout: Layout) -> bytes:
+        """What precedes the values in bytes of this codec: the scale's exponent, names and shapes."""
+        parts = [struct.pack("<hI", self.scale_exponent, len(layout))]
         for name, shape in layout:
             text = name.encode()
             parts.append(struct.pack("<H", len(text)) + text)

@@ -1,24 +1,27 @@
-"""What an institution's wallet writes on chain about an update: the Python twin of the contract's hash."""
+"""What an institution commits to on chain about an update: an EIP-712 digest, the Python twin of Submissions.sol."""
 
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from fedchest.protection.context import UpdateContext
 
-_TYPE_TAG = keccak(b"fedchest/commitment/v1")
-_ABI_TYPES = (
-    "bytes32",  # type tag
-    "uint256",  # chain id
-    "address",  # contract
-    "uint256",  # round
-    "address",  # institution
-    "bytes32",  # base model
-    "bytes32",  # sealed hash
-    "bytes32",  # plaintext hash
-    "bytes32",  # manifest hash
-    "uint16",  # weight class
-    "uint64",  # epsilon
+DOMAIN_FIELDS = (
+    ("name", "string"),
+    ("version", "string"),
+    ("chainId", "uint256"),
+    ("verifyingContract", "address"),
 )
+SUBMISSION_FIELDS = (
+    ("round", "uint256"),
+    ("institution", "uint16"),
+    ("baseModel", "bytes32"),
+    ("sealedHash", "bytes32"),
+    ("plaintextHash", "bytes32"),
+    ("manifestHash", "bytes32"),
+    ("weightClass", "uint16"),
+    ("epsilon", "uint64"),
+)
+NAME, VERSION = "FedChest", "1"
 
 
 def commitment(
@@ -29,15 +32,13 @@ def commitment(
     weight_class: int,
     epsilon: int,
 ) -> bytes:
-    """keccak256(abi.encode(...)) over the context and what is submitted in it, 32 bytes.
+    """The EIP-712 digest (32 bytes) of what is submitted, under the domain of the context's chain and contract.
 
     The three hashes are SHA-256 digests (32 bytes), `weight_class` is a uint16, `epsilon` is in micro-units
-    (uint64). Every argument has a fixed length in the encoding: no two submissions share a preimage.
+    (uint64). Every field has a fixed length in the encoding: no two submissions share a preimage. A submission
+    that somebody else sends for the institution carries its wallet's signature of this digest.
     """
-    values = (
-        _TYPE_TAG,
-        context.chain_id,
-        context.contract,
+    submitted = (
         context.round,
         context.institution,
         context.base_model,
@@ -47,4 +48,13 @@ def commitment(
         weight_class,
         epsilon,
     )
-    return keccak(encode(_ABI_TYPES, values))
+    names = (keccak(text=NAME), keccak(text=VERSION))
+    domain_types = ("bytes32", "bytes32", "bytes32", "uint256", "address")
+    domain = (_type_hash("EIP712Domain", DOMAIN_FIELDS), *names, context.chain_id, context.contract)
+    types = ("bytes32", *(kind for _, kind in SUBMISSION_FIELDS))
+    struct = encode(types, (_type_hash("Submission", SUBMISSION_FIELDS), *submitted))
+    return keccak(b"\x19\x01" + keccak(encode(domain_types, domain)) + keccak(struct))
+
+
+def _type_hash(name: str, fields: tuple[tuple[str, str], ...]) -> bytes:
+    return keccak(text=f"{name}({','.join(f'{kind} {field}' for field, kind in fields)})")

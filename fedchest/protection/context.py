@@ -7,7 +7,7 @@ from eth_utils.address import is_checksum_address, to_canonical_address
 from fedchest.errors import ConfigError
 
 _DOMAIN = b"fedchest/update-context/v1"
-_UINT256_BYTES = 32
+_UINT256_BYTES, _ID_BYTES = 32, 2
 HASH_BYTES = 32
 
 
@@ -15,24 +15,26 @@ HASH_BYTES = 32
 class UpdateContext:
     """The one place where an update is valid.
 
-    `contract` and `institution` are 0x-prefixed checksum addresses, `chain_id` and `round` are uint256,
-    `base_model` is the SHA-256 (32 bytes) of the global model that training started from.
+    `contract` is a 0x-prefixed checksum address, `chain_id` and `round` are uint256, `institution` is its number
+    on chain (uint16), which stays when its wallet changes, `base_model` is the SHA-256 (32 bytes) of the global
+    model that training started from.
     Raises ConfigError when a field is not of that form.
     """
 
     chain_id: int
     contract: str
     round: int
-    institution: str
+    institution: int
     base_model: bytes
 
     def __post_init__(self) -> None:
         for name in ("chain_id", "round"):
             if not 0 <= getattr(self, name) < 1 << 8 * _UINT256_BYTES:
                 raise ConfigError(f"The update's {name} is {getattr(self, name)}, which is not a uint256.")
-        for name in ("contract", "institution"):
-            if not is_checksum_address(getattr(self, name)):
-                raise ConfigError(f"The update's {name} {getattr(self, name)!r} is not a checksum address.")
+        if not is_checksum_address(self.contract):
+            raise ConfigError(f"The update's contract {self.contract!r} is not a checksum address.")
+        if not 0 <= self.institution < 1 << 8 * _ID_BYTES:
+            raise ConfigError(f"The update's institution is {self.institution}, which is not a uint16.")
         if len(self.base_model) != HASH_BYTES:
             raise ConfigError(f"The update's base model hash has {len(self.base_model)} bytes instead of 32.")
 
@@ -48,7 +50,7 @@ class UpdateContext:
                 self.chain_id.to_bytes(_UINT256_BYTES, "big"),
                 to_canonical_address(self.contract),
                 self.round.to_bytes(_UINT256_BYTES, "big"),
-                to_canonical_address(self.institution),
+                self.institution.to_bytes(_ID_BYTES, "big"),
                 self.base_model,
             )
         )

@@ -26,7 +26,7 @@ class Manifest:
 
     study: str
     round: int
-    institution: str
+    institution: int
     base_model: str
     weight_class: int
     epsilon: int

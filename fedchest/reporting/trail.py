@@ -45,7 +45,13 @@ _SHORT_HASH = 10
 _MICRO = 1_000_000
 _DAY_SECONDS = 86_400  # matplotlib counts days since 1970
 _BAR_INCHES, _MOST_INCHES = 0.25, 40.0
-_COLOURS = {"FINALIZED": "tab:green", "VOID": "tab:red", "PROPOSED": "tab:blue", "OPEN": "tab:grey"}
+_COLOURS = {
+    "FINALIZED": "tab:green",
+    "VOID": "tab:red",
+    "PROPOSED": "tab:blue",
+    "SUBMITTING": "tab:olive",
+    "OPEN": "tab:grey",
+}
 
 
 def events_table(rows: Sequence[Row]) -> Table:

@@ -19,14 +19,15 @@ from fedchest.protection.sealing import plaintext_hash, seal
 from fedchest.refusals import Reason, Refused
 
 COORDINATOR, AUDITOR = X25519PrivateKey.generate(), X25519PrivateKey.generate()
-OTHER_WALLET = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
+OTHER_INSTITUTION = 4
+OTHER_CONTRACT = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
 BUDGET = 8_000_000
 UPDATE = {"w": np.linspace(-0.1, 0.1, 12, dtype=np.float32).reshape(3, 4), "b": np.zeros(2, np.float32)}
 CONTEXT = UpdateContext(
     chain_id=31337,
     contract="0x5FbDB2315678afecb367f032d93F642f64180aa3",
     round=7,
-    institution="0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+    institution=3,
     base_model=hashlib.sha256(b"model").digest(),
 )
 EXPECTATION = Expectation(
@@ -132,7 +133,7 @@ def test_other_bytes_than_committed() -> None:
 
 def test_committed_by_another_wallet() -> None:
     """A copier commits to the same hashes in its own name: its commitment is not this institution's."""
-    theirs = dataclasses.replace(CONTEXT, institution=OTHER_WALLET)
+    theirs = dataclasses.replace(CONTEXT, institution=OTHER_INSTITUTION)
     sent = send()
     copied = dataclasses.replace(sent.submission, commitment=send(context=theirs).submission.commitment)
     assert_refused(dataclasses.replace(sent, submission=copied), Reason.HASH_MISMATCH)
@@ -143,8 +144,8 @@ def test_committed_by_another_wallet() -> None:
     [
         {"round": 6},
         {"chain_id": 1},
-        {"contract": OTHER_WALLET},
-        {"institution": OTHER_WALLET},
+        {"contract": OTHER_CONTRACT},
+        {"institution": OTHER_INSTITUTION},
         {"base_model": hashlib.sha256(b"last round's").digest()},
     ],
 )
@@ -152,7 +153,9 @@ def test_submission_of_another_place(change: dict[str, object]) -> None:
     assert_refused(send(context=dataclasses.replace(CONTEXT, **change)), Reason.HASH_MISMATCH)
 
 
-@pytest.mark.parametrize("change", [{"round": 6}, {"base_model": bytes(32)}, {"institution": OTHER_WALLET}])
+@pytest.mark.parametrize(
+    "change", [{"round": 6}, {"base_model": bytes(32)}, {"institution": OTHER_INSTITUTION}]
+)
 def test_replayed_seal_under_a_fresh_commitment(change: dict[str, object]) -> None:
     """Another round's or institution's sealed bytes, committed and described properly for this one."""
     assert_refused(send(sealed_context=dataclasses.replace(CONTEXT, **change)), Reason.SEAL_INVALID)
@@ -193,7 +196,7 @@ def test_committed_manifest_that_is_none(content: bytes) -> None:
     [
         {"study": "00" * 32},
         {"round": 8},
-        {"institution": OTHER_WALLET},
+        {"institution": OTHER_INSTITUTION},
         {"base_model": "00" * 32},
         {"epsilon": 999_999},
         {"norm_bound": 2.0},

@@ -3,14 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 from audit_support import failures
 from flwr.app import Context, Message, RecordDict
 from small_federation import forge, founded, liar, small_settings
 
 import server.coordinator as coordinator_module
-from fedchest.aggregation.fedavg import next_model
+from fedchest.aggregation.fedavg import weighted_sum
 from fedchest.audit.report import Report
 from fedchest.audit.verify import verify_run
 from fedchest.federation.expectation import accepted_update
@@ -21,13 +20,11 @@ pytestmark = pytest.mark.e2e
 WRONGED, UNDERSTATING = 1, 2
 
 
-def off_by_one_bit(*arguments):
-    """The right next model but for the last bit of one parameter."""
-    model = next_model(*arguments)
-    name = min(model)
-    bits = model[name].copy().view(np.int32)
-    bits.flat[0] ^= 1
-    return {**model, name: bits.view(np.float32)}
+def off_by_one_step(*arguments):
+    """The right sum but for one step of one value."""
+    total = weighted_sum(*arguments)
+    total[0] += 1
+    return total
 
 
 def without_epsilon(message: Message, context: Context) -> RecordDict:
@@ -50,7 +47,7 @@ def report(
                 raise Refused(Reason.NORM_EXCEEDED)
             return accepted_update(reply, submission, member, expected, key)
 
-        patch.setattr(coordinator_module, "next_model", off_by_one_bit)
+        patch.setattr(coordinator_module, "weighted_sum", off_by_one_step)
         patch.setattr(coordinator_module, "accepted_update", unfair)
         federation.run({UNDERSTATING: liar(train=without_epsilon)})
         yield verify_run(federation.directory, rpc_url=federation.rpc_url, keep_going=True)
@@ -59,7 +56,7 @@ def report(
 def test_a_wrong_sum(report):
     found = failures(report)["aggregation"]
     assert found.where["round"] == 1
-    assert "give another model" in found.detail
+    assert "add up to another sum" in found.detail
 
 
 def test_an_update_refused_for_no_reason(report):

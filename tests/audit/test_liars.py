@@ -11,15 +11,17 @@ from flwr.app import Context, Message, RecordDict
 from small_federation import SmallFederation, forge, liar, serving, site_artifacts
 
 import server.coordinator as coordinator_module
-from fedchest.aggregation.fedavg import next_model
+from fedchest.aggregation.fedavg import weighted_sum
+from fedchest.aggregation.fingerprint import NOTHING
 from fedchest.aggregation.model import model_bytes, parse_model
 from fedchest.audit.report import Finding, Layer, Verdict
 from fedchest.audit.verify import verify_run
 from fedchest.federation.apps import client_app
 from fedchest.federation.expectation import accepted_update
-from fedchest.federation.messages import ModelMessage, UpdateReply
+from fedchest.federation.messages import ModelMessage, ProposalMessage, UpdateReply
+from fedchest.federation.recomputation import recompute
 from fedchest.ledger.client import LedgerClient
-from fedchest.ledger.records import Phase, Receipt, RoundState
+from fedchest.ledger.records import Attestation, Phase, Proposal, Receipt, RoundState, VoidCause
 from fedchest.protection.codec import Codec
 from fedchest.protection.sealing import open_sealed
 from fedchest.refusals import Reason, Refused
@@ -30,9 +32,9 @@ pytestmark = pytest.mark.e2e
 VICTIM = 2
 
 
-def found(federation: SmallFederation, step: str, *also: str) -> Finding:
-    """The finding of the one step that fails; `also` are those that follow from it. The chain took the lie."""
-    assert federation.state().phase is Phase.FINALIZED
+def found(federation: SmallFederation, step: str, *also: str, phase: Phase = Phase.FINALIZED) -> Finding:
+    """The finding of the one step that fails; `also` are those that follow from it. `phase` is how it ended."""
+    assert federation.state().phase is phase
     report = verify_run(federation.directory, rpc_url=federation.rpc_url, keep_going=True)
     assert set(failures(report)) == {step, *also}, report.sentence()
     assert report.exit_status == 1
@@ -48,39 +50,72 @@ def proposed(federation: SmallFederation) -> str:
     return "0x" + federation.state().new_model.hex()
 
 
+def proposed_sum(federation: SmallFederation) -> str:
+    return "0x" + federation.state().sum_hash.hex()
+
+
 # The coordinator aggregates something else than the accepted updates, by the registered weights.
 
 
-def with_other_weights(base, updates, weights, codec):
-    return next_model(base, updates, dict(zip(weights, (1, 2, 3, 4), strict=True)), codec)
+def with_other_weights(updates, weights):
+    return weighted_sum(updates, (1, 2, 3, 4))
 
 
-def without_one(base, updates, weights, codec):
-    return next_model(base, {i: update for i, update in updates.items() if i != VICTIM}, weights, codec)
+def without_one(updates, weights):
+    return weighted_sum(without(VICTIM, updates), without(VICTIM, weights))
 
 
-def with_one_that_never_existed(base, updates, weights, codec):
+def with_one_that_never_existed(updates, weights):
     invented = replace(updates[0], values=updates[0].values[::-1].copy())
-    return next_model(base, {**updates, 99: invented}, {**weights, 99: 1}, codec)
+    return weighted_sum([*updates, invented], [*weights, 1])
 
 
-def the_old_one(base, updates, weights, codec):
-    return base
+def without(place: int, items: Sequence[Any]) -> list[Any]:
+    return [item for number, item in enumerate(items) if number != place]
 
 
 @pytest.mark.parametrize(
-    "lie",
-    [with_other_weights, without_one, with_one_that_never_existed, the_old_one],
-    ids=lambda f: f.__name__,
+    "lie", [with_other_weights, without_one, with_one_that_never_existed], ids=lambda f: f.__name__
 )
 def test_a_coordinator_that_proposes_something_else_than_the_sum(make_federation, monkeypatch, lie):
+    """The institutions' answers void the round; the audit says which sum it should have been."""
     federation = make_federation()
-    monkeypatch.setattr(coordinator_module, "next_model", lie)
+    monkeypatch.setattr(coordinator_module, "weighted_sum", lie)
+    federation.run()
+    assert federation.void_cause() is VoidCause.DISPUTED
+    finding = found(federation, "aggregation", phase=Phase.VOID)
+    assert (finding.round, finding.found) == (1, proposed_sum(federation))
+
+
+def test_a_coordinator_that_has_the_quorum_on_its_side(make_federation, monkeypatch):
+    """It knows every update, and so the one false share that makes its wrong sum add up; one hospital gives it."""
+    federation = make_federation()
+    monkeypatch.setattr(coordinator_module, "weighted_sum", without_one)
+    honest = LedgerClient.attest
+
+    def attest(ledger: LedgerClient, number: int, attestation: Attestation) -> Receipt:
+        me = ledger.institution_id(str(ledger.wallet and ledger.wallet.address))
+        share = NOTHING if me == VICTIM else attestation.share
+        return honest(ledger, number, replace(attestation, share=share))
+
+    monkeypatch.setattr(LedgerClient, "attest", attest)
     federation.run()
     finding = found(federation, "aggregation")
-    assert finding.round == 1
-    replayed = ", the model that round 1 started from" if lie is the_old_one else ""
-    assert finding.found == proposed(federation) + replayed
+    assert (finding.round, finding.institution) == (1, VICTIM)
+    assert "not its committed update's" in finding.what
+
+
+def test_a_coordinator_that_proposes_an_old_model_again(make_federation, monkeypatch):
+    def the_old_one(base, total, claim, layout, codec):
+        honest = recompute(base, total, claim, layout, codec)
+        return replace(honest, new_model=honest.base_model, model=parse_model(base))
+
+    federation = make_federation()
+    monkeypatch.setattr(coordinator_module, "recompute", the_old_one)
+    federation.run()
+    assert federation.void_cause() is VoidCause.REJECTED
+    finding = found(federation, "aggregation", "distribution", phase=Phase.VOID)
+    assert finding.found == proposed(federation) + ", the model that round 1 started from"
 
 
 # The coordinator reports another accepted set than it used.
@@ -92,14 +127,13 @@ def reporting(accepted: Callable[[Sequence[int]], list[int]]) -> Callable[..., R
     def propose(
         ledger: LedgerClient,
         number: int,
-        model: bytes,
+        proposal: Proposal,
         used: Sequence[int],
         refusals: Mapping[int, int],
-        record: bytes,
     ) -> Receipt:
         told = accepted(used)
         dropped = {member: Reason.NO_REPLY for member in used if member not in told}
-        return honest(ledger, number, model, told, {**refusals, **dropped}, record)
+        return honest(ledger, number, proposal, told, {**refusals, **dropped})
 
     return propose
 
@@ -108,7 +142,7 @@ def test_a_coordinator_that_reports_fewer_than_it_used(make_federation, monkeypa
     federation = make_federation()
     monkeypatch.setattr(LedgerClient, "propose", reporting(lambda used: [i for i in used if i != VICTIM]))
     federation.run()
-    finding = found(federation, "records", "refusals", "aggregation")
+    finding = found(federation, "records", "refusals", "aggregation", "distribution", phase=Phase.VOID)
     assert (finding.round, finding.institution) == (1, VICTIM)
     assert (finding.expected, finding.found) == ("NO_REPLY", "accepted")
 
@@ -117,22 +151,23 @@ def test_a_coordinator_that_uses_one_that_it_reports_as_refused(make_federation,
     """Its record lies too, so that only the sum tells."""
     federation = make_federation()
     victim = federation.ledger.institution(VICTIM).wallet
-    kept: dict[int, Any] = {}
+    kept: list[Any] = []
 
     def refuse_but_keep(reply, submission, member, expected, key):
         update = accepted_update(reply, submission, member, expected, key)
         if member.wallet == victim:
-            kept[VICTIM] = update
+            kept.append(update)
             raise Refused(Reason.NORM_EXCEEDED)
         return update
 
+    def with_the_kept(updates, weights):
+        return weighted_sum([*updates, *kept], [*weights, 1])
+
     monkeypatch.setattr(coordinator_module, "accepted_update", refuse_but_keep)
-    monkeypatch.setattr(
-        coordinator_module, "next_model", lambda base, *rest: next_model(base, {**rest[0], **kept}, *rest[1:])
-    )
+    monkeypatch.setattr(coordinator_module, "weighted_sum", with_the_kept)
     federation.run()
-    finding = found(federation, "aggregation", "refusals")
-    assert (finding.round, finding.found) == (1, proposed(federation))
+    finding = found(federation, "aggregation", "refusals", phase=Phase.VOID)
+    assert (finding.round, finding.found) == (1, proposed_sum(federation))
 
 
 # The coordinator gives two hospitals different models.
@@ -146,15 +181,22 @@ def another(message: ModelMessage) -> ModelMessage:
     return replace(message, model=model_bytes(values))
 
 
-def handed_another(kind: str) -> Callable[[Message, Context], RecordDict]:
+def handed_another_model(message: Message, context: Context) -> RecordDict:
     """What an honest hospital answers when the coordinator hands it another model than the others."""
+    return handed(another(ModelMessage.from_record(message.content)).to_record(), "train", context)
 
-    def answer(message: Message, context: Context) -> RecordDict:
-        received = another(ModelMessage.from_record(message.content)).to_record()
-        handed = Message(received, reply_to=None, dst_node_id=3, message_type=kind)
-        return client_app()(handed, context).content
 
-    return answer
+def handed_another_proposal(message: Message, context: Context) -> RecordDict:
+    """The same of a proposal: its sum with another value."""
+    proposal = ProposalMessage.from_record(message.content)
+    values = np.frombuffer(proposal.total[-8:], "<i8") + (1 << 40)
+    changed = replace(proposal, total=proposal.total[:-8] + values.tobytes())
+    return handed(changed.to_record(), "query.attest", context)
+
+
+def handed(content: RecordDict, kind: str, context: Context) -> RecordDict:
+    received = Message(content, reply_to=None, dst_node_id=3, message_type=kind)
+    return client_app()(received, context).content
 
 
 class HidesTheComplaint(Coordinator):
@@ -171,7 +213,7 @@ class HidesTheComplaint(Coordinator):
 @pytest.mark.parametrize("server", [Coordinator, HidesTheComplaint])
 def test_a_coordinator_that_hands_out_two_base_models(make_federation, server):
     federation = make_federation()
-    federation.run({VICTIM: liar(train=handed_another("train"))}, server=serving(server))
+    federation.run({VICTIM: liar(train=handed_another_model)}, server=serving(server))
     finding = found(federation, "distribution")
     assert (finding.round, finding.institution) == (1, VICTIM)
     assert finding.expected == "0x" + federation.state().base_model.hex()
@@ -180,7 +222,7 @@ def test_a_coordinator_that_hands_out_two_base_models(make_federation, server):
 
 def test_a_coordinator_that_hands_out_two_proposals(make_federation):
     federation = make_federation()
-    federation.run({VICTIM: liar(attest=handed_another("query.attest"))})
+    federation.run({VICTIM: liar(attest=handed_another_proposal)})
     finding = found(federation, "distribution")
     assert (finding.round, finding.institution) == (1, VICTIM)
     assert finding.expected == proposed(federation)
@@ -219,7 +261,8 @@ def test_an_institution_that_equivocates_with_the_coordinators_help(make_federat
     federation = make_federation()
     monkeypatch.setattr(coordinator_module, "accepted_update", complicit)
     federation.run({VICTIM: liar(train=equivocate)})
-    finding = found(federation, "records", "artifacts", "manifests", "refusals", "aggregation")
+    also = ("artifacts", "manifests", "refusals", "aggregation")
+    finding = found(federation, "records", *also, phase=Phase.VOID)
     assert (finding.round, finding.institution) == (1, VICTIM)
     assert finding.what == "the record names another sealed update than the institution committed to"
 
@@ -243,7 +286,7 @@ def test_a_manifest_that_states_another_epsilon_than_was_committed(make_federati
 def test_the_layers_rest_on_each_other(make_federation, monkeypatch):
     """A wrong sum is a matter of the computation alone: chain and artifacts are sound."""
     federation = make_federation()
-    monkeypatch.setattr(coordinator_module, "next_model", without_one)
+    monkeypatch.setattr(coordinator_module, "weighted_sum", without_one)
     federation.run()
     report = verify_run(federation.directory, rpc_url=federation.rpc_url)
     verdicts = {layer: verdict for layer, (verdict, _) in report.layers().items()}

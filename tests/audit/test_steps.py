@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from fedchest.aggregation.fingerprint import MODULUS, combined
 from fedchest.aggregation.record import RoundRecord
 from fedchest.audit.case import Case
 from fedchest.audit.report import Fault, NotChecked
@@ -51,6 +52,11 @@ def valued(**values: Any) -> Callable[[Event], Event]:
     return lambda event: replace(event, values={**event.values, **values})
 
 
+def with_votes(case: Case, votes: list[Event], **values: Any) -> Case:
+    """Those attestations changed."""
+    return altered(case, events=[valued(**values)(e) if e in votes else e for e in case.events])
+
+
 def with_round(case: Case, number: int, **fields: Any) -> Case:
     return altered(case, rounds=[replace(s, **fields) if s.number == number else s for s in case.rounds])
 
@@ -81,8 +87,10 @@ def test_a_round_out_of_line(case, fields, what):
 
 
 def test_a_global_model_that_no_round_finalized(case):
-    with pytest.raises(Fault, match="not the last finalized"):
+    with pytest.raises(Fault, match="differ on whether it was finalized"):
         lineage(with_round(case, 2, phase=Phase.VOID))
+    with pytest.raises(Fault, match="not the last finalized"):
+        lineage(with_round(case, 2, new_model=b"x" * 32))
 
 
 # Votes.
@@ -116,17 +124,42 @@ def test_a_smaller_quorum(case):
 
 
 def test_finalized_without_the_quorum(case):
-    """Two votes fewer on both sides of the account: the event and the contract's own count."""
-    votes = case.events_of("Attested", 2)[:2]
+    """Two votes against on both sides of the account: the events and the contract's own count."""
+    case = with_votes(case, case.events_of("Attested", 2)[:2], agrees=False, checks=0)
+    state = case.rounds[1]
+    changed = replace(state, agreeing=state.agreeing - 2, disagreeing=2)
+    with pytest.raises(Fault, match="FINALIZED with 2 of 3"):
+        attestations(altered(case, rounds=[case.rounds[0], changed]))
+
+
+def test_finalized_without_every_answer(case):
+    votes = case.events_of("Attested", 2)[-1:]
     events = [event for event in case.events if event not in votes]
     state = case.rounds[1]
-    changed = replace(state, agreeing=state.agreeing - 2)
-    with pytest.raises(Fault, match="FINALIZED with 1 of 3"):
+    weight = case.institutions[votes[0].institution].weight_class
+    without = combined(state.gathered, votes[0].values["share"], MODULUS - weight)
+    changed = replace(state, agreeing=state.agreeing - 1, unanswered=1, gathered=without)
+    with pytest.raises(Fault, match="1 unanswered: it should be PROPOSED"):
         attestations(altered(case, events=events, rounds=[case.rounds[0], changed]))
 
 
+def test_another_sum_of_fingerprints(case):
+    with pytest.raises(Fault, match="sum of fingerprints is not that of the answers"):
+        attestations(with_round(case, 2, gathered=bytes(24)))
+
+
+def test_finalized_although_the_shares_do_not_add_up(case):
+    case = with_votes(case, case.events_of("Attested", 2), fingerprint=bytes(24))
+    state = case.rounds[1]
+    changed = replace(state, fingerprint=bytes(24))
+    with pytest.raises(Fault, match="it should be DISPUTED"):
+        attestations(altered(case, rounds=[case.rounds[0], changed]))
+
+
 def test_void_in_spite_of_the_quorum(case):
-    with pytest.raises(Fault, match="VOID with 3 of 3"):
+    with pytest.raises(
+        Fault, match="VOID with 4 of 3 votes, 0 against and 0 unanswered: it should be FINALIZED"
+    ):
         attestations(with_round(case, 2, phase=Phase.VOID))
 
 

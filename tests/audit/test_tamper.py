@@ -45,12 +45,12 @@ def store_case(
 
 def kinds_of_artifacts(case: Case) -> dict[str, bytes]:
     """One artifact of every kind that a run has."""
-    (created,) = case.events_of("StudyCreated")
+    (approved,) = case.events_of("InitialModelApproved")
     first = case.rounds[0]
     accepted, refused = case.submissions(1)[0], case.record(first).entries[LIAR]
     return {
-        "initial model": created.values["initial_model"],
-        "provenance": created.values["provenance"],
+        "initial model": approved.values["model"],
+        "provenance": approved.values["provenance"],
         "new model": first.new_model,
         "record": first.record,
         "sealed update": accepted.sealed_hash,

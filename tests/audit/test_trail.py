@@ -13,7 +13,7 @@ from fedchest.ledger.records import Rules, VoidCause
 
 
 def test_values_in_plain_form():
-    rules = Rules(bytes(32), 60, 60, 0, 1, False)
+    rules = Rules(bytes(32), bytes(32), 60, 60, 0, 1, False, 10**6, 10**6)
     values = {"cause": VoidCause.EXPIRED, "reason": 4, "ids": (1, b"\x01"), "rules": rules}
     written = plain(values)
     assert json.loads(json.dumps(written)) == written
@@ -23,11 +23,14 @@ def test_values_in_plain_form():
         "ids": [1, "0x01"],
         "rules": {
             "study": "0x" + "00" * 32,
+            "app": "0x" + "00" * 32,
             "submission_seconds": 60,
             "attestation_seconds": 60,
             "cohort_size": 0,
             "minimum_accepted": 1,
             "crash_only": False,
+            "norm_bound": 10**6,
+            "epsilon_budget": 10**6,
         },
     }
     assert plain({"reason": 200}) == {"reason": 200}

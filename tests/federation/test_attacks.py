@@ -443,7 +443,7 @@ def test_connection_to_another_contract_is_a_fault(make_federation, impatient):
     federation = make_federation()
     folder = federation.directory.institution(LIAR)
     pinned = read_document(folder / CONNECTION, Connection)
-    other = pinned.model_copy(update={"contract": federation.ledger.coordinator()})
+    other = pinned.model_copy(update={"contract": federation.ledger.coordinators()[0]})
     write_atomically(folder / CONNECTION, other.model_dump_json().encode(), mode=0o600)
     federation.run()
     assert federation.refusals() in ({LIAR: Reason.NO_REPLY}, {LIAR: Reason.SITE_FAULT})

@@ -1,27 +1,31 @@
-"""What a partial attestation says: each of its four checks holds for an honest proposal and fails in turn."""
+"""What an attestation says: each of its six checks holds for an honest proposal and fails in turn."""
 
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
+from typing import Any
 
 import pytest
 
 from fedchest.federation.attestation import attestation_checks
+from fedchest.federation.recomputation import Recomputed
 from fedchest.ledger.records import (
     REQUIRED_CHECKS,
     Check,
     Institution,
     Phase,
     RoundState,
+    Status,
     Submission,
 )
 
 ME, OTHER = "0x" + "1" * 40, "0x" + "2" * 40
 MINE, THEIRS = sha256(b"my sealed update").digest(), sha256(b"their sealed update").digest()
-INITIAL, FIRST, SECOND = (sha256(bytes([n])).digest() for n in range(3))
+PRINT = bytes(range(24))
+INITIAL, FIRST, SECOND, SUM = (sha256(bytes([n])).digest() for n in range(4))
 
 
-def settled(number: int, phase: Phase, base: bytes, new: bytes) -> RoundState:
-    return RoundState(number, phase, 2, 2, 0, 0, 0, 0, base, b"", new, b"")
+def settled(number: int, phase: Phase, base: bytes, new: bytes, parent: int) -> RoundState:
+    return RoundState(number, phase, 2, 2, 0, 0, 0, 0, parent, base, b"", new, b"", SUM, PRINT, 0, bytes(24))
 
 
 def submitted(sealed: bytes, weight_class: int) -> Submission:
@@ -34,9 +38,9 @@ class Chain:
 
     rounds: dict[int, RoundState] = field(
         default_factory=lambda: {
-            1: settled(1, Phase.FINALIZED, INITIAL, FIRST),
-            2: settled(2, Phase.VOID, FIRST, SECOND),
-            3: settled(3, Phase.PROPOSED, FIRST, SECOND),
+            1: settled(1, Phase.FINALIZED, INITIAL, FIRST, 0),
+            2: settled(2, Phase.VOID, FIRST, SECOND, 1),
+            3: settled(3, Phase.PROPOSED, FIRST, SECOND, 1),
         }
     )
     sent: dict[int, Submission] = field(
@@ -47,6 +51,9 @@ class Chain:
     def round(self, number: int) -> RoundState:
         return self.rounds[number]
 
+    def initial_model(self) -> bytes:
+        return INITIAL
+
     def institution_id(self, wallet: str) -> int:
         return (ME, OTHER).index(wallet)
 
@@ -54,7 +61,10 @@ class Chain:
         return self.institutions()[number]
 
     def institutions(self) -> list[Institution]:
-        return [Institution(0, ME, 3, 0, 0, 0), Institution(1, OTHER, 5, 0, 0, 0)]
+        return [
+            Institution(0, ME, 3, 0, 0, Status.ACTIVE, 0, 0),
+            Institution(1, OTHER, 5, 0, 0, Status.ACTIVE, 0, 0),
+        ]
 
     def submission(self, number: int, institution: int) -> Submission | None:
         return self.sent.get(institution)
@@ -66,11 +76,14 @@ class Chain:
         return self.taken
 
 
-def checks(chain: Chain, *, number: int = 3, recomputed: bytes = SECOND, own: bytes | None = MINE) -> int:
-    return attestation_checks(chain, number, recomputed, ME, own)
+def checks(chain: Chain, *, number: int = 3, own: bytes | None = MINE, **found: Any) -> int:
+    """`found` replaces parts of what an honest proposal gives."""
+    state = chain.round(number)
+    honest = Recomputed(state.base_model, SUM, PRINT, state.new_model, within_bound=True, model={})
+    return attestation_checks(chain, number, replace(honest, **found), ME, own)
 
 
-def test_an_honest_proposal_passes_all_four():
+def test_an_honest_proposal_passes_every_check():
     assert checks(Chain()) == REQUIRED_CHECKS
 
 
@@ -81,8 +94,8 @@ def test_own_update_rightly_absent(own):
 
 
 def test_the_first_round_continues_the_initial_model():
-    chain = Chain(rounds={1: settled(1, Phase.PROPOSED, INITIAL, FIRST)})
-    assert checks(chain, number=1, recomputed=FIRST) == REQUIRED_CHECKS
+    chain = Chain(rounds={1: settled(1, Phase.PROPOSED, INITIAL, FIRST, 0)})
+    assert checks(chain, number=1) == REQUIRED_CHECKS
 
 
 @pytest.mark.parametrize(
@@ -103,7 +116,7 @@ def test_own_update(chain, own):
 @pytest.mark.parametrize("base", [INITIAL, SECOND], ids=["an older model", "a void round's model"])
 def test_base_model(base):
     honest = Chain()
-    lying = replace(honest, rounds={**honest.rounds, 3: settled(3, Phase.PROPOSED, base, SECOND)})
+    lying = replace(honest, rounds={**honest.rounds, 3: settled(3, Phase.PROPOSED, base, SECOND, 1)})
     assert checks(lying) == REQUIRED_CHECKS - Check.BASE_MODEL
 
 
@@ -119,4 +132,19 @@ def test_weight_classes(chain):
 
 
 def test_new_model():
-    assert checks(Chain(), recomputed=FIRST) == REQUIRED_CHECKS - Check.NEW_MODEL
+    assert checks(Chain(), new_model=FIRST) == REQUIRED_CHECKS - Check.NEW_MODEL
+
+
+def test_a_base_model_that_is_not_the_rounds():
+    assert checks(Chain(), base_model=INITIAL) == REQUIRED_CHECKS - Check.BASE_MODEL
+
+
+@pytest.mark.parametrize(
+    "found", [{"sum_hash": FIRST}, {"fingerprint": bytes(24)}], ids=["bytes", "fingerprint"]
+)
+def test_sum(found):
+    assert checks(Chain(), **found) == REQUIRED_CHECKS - Check.SUM
+
+
+def test_norm():
+    assert checks(Chain(), within_bound=False) == REQUIRED_CHECKS - Check.NORM

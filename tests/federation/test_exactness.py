@@ -94,7 +94,7 @@ def opened_updates(federation: SmallFederation, key_holder: str) -> dict[int, En
             chain_id=ledger.chain_id,
             contract=ledger.address,
             round=state.number,
-            institution=ledger.institution(member).wallet,
+            institution=member,
             base_model=state.base_model,
         )
         sealed = federation.directory.artifacts.get(submission.sealed_hash)

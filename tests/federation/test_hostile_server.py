@@ -9,11 +9,11 @@ from flwr.app import Context, Message, RecordDict
 from small_federation import SmallFederation, liar, serving
 
 from fedchest.accounting.cohort_ledger import CohortLedger
-from fedchest.aggregation.fedavg import next_model
+from fedchest.aggregation.fedavg import weighted_sum
 from fedchest.aggregation.model import model_bytes, parse_model
 from fedchest.federation.apps import client_app
 from fedchest.federation.directory import SITE, SiteDocument, read_document
-from fedchest.federation.messages import ModelMessage, UpdateReply
+from fedchest.federation.messages import ModelMessage, ProposalMessage, UpdateReply
 from fedchest.ledger.records import REQUIRED_CHECKS, Check, Phase, RoundState, VoidCause
 from fedchest.refusals import Reason
 from server.coordinator import Coordinator
@@ -41,14 +41,16 @@ class HandsOutAnotherModel(Coordinator):
         return another(super().training_message(state))
 
 
-class OpensUnderOtherRules(Coordinator):
-    def open_round(self) -> RoundState:
-        return self.ledger.round(self.ledger.open_round(bytes(31) + b"\1"))
+class ProposesFromAnotherModel(Coordinator):
+    def proposal_message(self, state: RoundState) -> ProposalMessage:
+        message = super().proposal_message(state)
+        return replace(message, base=another(ModelMessage(message.round, message.base)).model)
 
 
-class ShowsAnotherModel(Coordinator):
-    def proposal_message(self, state: RoundState) -> ModelMessage:
-        return another(super().proposal_message(state))
+class HandsOutAnotherSum(Coordinator):
+    def proposal_message(self, state: RoundState) -> ProposalMessage:
+        message = super().proposal_message(state)
+        return replace(message, total=message.total[:-1] + bytes([message.total[-1] ^ 1]))
 
 
 class DropsOne(Coordinator):
@@ -63,10 +65,9 @@ class DropsTwo(DropsOne):
     dropped = (1, 2)
 
 
-@pytest.mark.parametrize("server", [HandsOutAnotherModel, OpensUnderOtherRules])
-def test_a_model_or_rules_not_on_chain(make_federation, server):
+def test_a_model_that_is_not_on_chain(make_federation):
     federation = make_federation()
-    federation.run(server=serving(server))
+    federation.run(server=serving(HandsOutAnotherModel))
     assert federation.refusals() == dict.fromkeys(range(4), Reason.WRONG_MODEL)
     assert federation.void_cause() is VoidCause.ABANDONED
     assert federation.ledger.submissions(1) == {}
@@ -86,10 +87,11 @@ def test_another_model_for_one_hospital_costs_it_no_epsilon(make_federation):
     assert [charges(federation, institution) for institution in range(4)] == [1, 1, 0, 1]
 
 
-def test_another_proposal_than_the_one_on_chain(make_federation):
+def test_a_proposal_from_another_base_model(make_federation):
     federation = make_federation()
-    federation.run(server=serving(ShowsAnotherModel))
-    assert set(federation.checks().values()) == {REQUIRED_CHECKS - Check.NEW_MODEL}
+    federation.run(server=serving(ProposesFromAnotherModel))
+    from_another = REQUIRED_CHECKS - Check.NEW_MODEL - Check.BASE_MODEL
+    assert set(federation.checks().values()) == {from_another}
     assert_rejected(federation)
 
 
@@ -110,17 +112,59 @@ def test_one_honest_update_dropped_is_on_record(make_federation):
     assert federation.state().phase is Phase.FINALIZED
 
 
-def test_a_wrong_sum_passes_a_partial_attestation(make_federation, monkeypatch):
-    """Its limit: who can't open the updates can't check the sum. The audit does (tests/audit/test_dishonest.py)."""
+@pytest.mark.parametrize("weights", [(1, 2, 3, 4), (1, 1, 1, 0)], ids=["other weights", "one left out"])
+def test_a_wrong_sum_is_disputed_by_those_who_see_only_their_own_update(
+    make_federation, monkeypatch, weights
+):
+    """Every hospital's own checks pass; it is the fingerprints together that give the lie away."""
+    federation = make_federation()
+    monkeypatch.setattr("server.coordinator.weighted_sum", summing_with(weights))
+    federation.run()
+    assert set(federation.checks().values()) == {REQUIRED_CHECKS}
+    assert federation.state().phase is Phase.VOID
+    assert federation.void_cause() is VoidCause.DISPUTED
+    assert federation.ledger.global_model() == federation.state().base_model
 
-    def with_other_weights(base, updates, weights, codec):
-        return next_model(base, updates, dict(zip(weights, (1, 2, 3, 4), strict=True)), codec)
+
+def test_an_update_that_never_existed_is_disputed(make_federation, monkeypatch):
+    def with_a_step_more(updates, weights):
+        total = weighted_sum(updates, weights)
+        total[0] += 1
+        return total
 
     federation = make_federation()
-    monkeypatch.setattr("server.coordinator.next_model", with_other_weights)
+    monkeypatch.setattr("server.coordinator.weighted_sum", with_a_step_more)
     federation.run()
-    assert federation.checks() == dict.fromkeys(range(4), REQUIRED_CHECKS)
-    assert federation.state().phase is Phase.FINALIZED
+    assert federation.void_cause() is VoidCause.DISPUTED
+
+
+def test_another_sum_than_the_one_on_chain(make_federation):
+    federation = make_federation()
+    federation.run(server=serving(HandsOutAnotherSum))
+    assert all(not checks & Check.SUM for checks in federation.checks().values())
+    assert_rejected(federation)
+
+
+def test_a_sum_beyond_the_norm_bound_is_rejected(make_federation, monkeypatch):
+    def enormous(updates, weights):
+        total = weighted_sum(updates, weights)
+        return np.full_like(total, 1 << 50)
+
+    federation = make_federation()
+    monkeypatch.setattr("server.coordinator.weighted_sum", enormous)
+    federation.run()
+    without_norm = REQUIRED_CHECKS - Check.NORM
+    assert set(federation.checks().values()) == {without_norm}
+    assert_rejected(federation)
+
+
+def summing_with(weights):
+    """The sum of the updates under these weights, whatever is registered."""
+
+    def wrong(updates, registered):
+        return sum(np.multiply(u.values, w, dtype=np.int64) for u, w in zip(updates, weights, strict=True))
+
+    return wrong
 
 
 def assert_rejected(federation: SmallFederation) -> None:

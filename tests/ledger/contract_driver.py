@@ -1,8 +1,8 @@
 """The compiled contract in an EVM without a node: any sender, any block time, thousands of calls a second."""
 
 import re
-from collections.abc import Callable
-from dataclasses import astuple
+from collections.abc import Callable, Sequence
+from dataclasses import astuple, is_dataclass
 from functools import cache
 from typing import Any
 
@@ -29,10 +29,10 @@ _READER = "0x" + 39 * "0" + "1"
 class ContractDriver:
     """One contract; every transaction is a block of its own, `seconds` after the one before."""
 
-    def __init__(self, rules: Rules, coordinator: str, initial_model: bytes) -> None:
+    def __init__(self, rules: Rules, coordinator: str) -> None:
         self._evm = EVM()
         self._block = Block(0, 1_000_000, bytes(32))
-        arguments = (astuple(rules), initial_model, bytes(32))
+        arguments = (astuple(rules),)
         creation = artifact().bytecode + encode(get_abi_input_types(_entry("constructor")), arguments)
         self.address = str(self._attempt(lambda: self._evm.deploy(coordinator, creation)))
         self.gas = 0
@@ -62,7 +62,7 @@ class ContractDriver:
         return decode(get_abi_output_types(_entry(name)), returned)[0]
 
     def _call(self, sender: str, name: str, arguments: tuple[Any, ...]) -> bytes:
-        data = _selector(name) + encode(get_abi_input_types(_entry(name)), arguments)
+        data = encoded_call(name, arguments)
         return self._attempt(lambda: self._evm.message_call(sender, self.address, calldata=data))
 
     def _attempt(self, action: Callable[[], Any]) -> Any:
@@ -72,6 +72,12 @@ class ContractDriver:
             output = re.search(r"output: (0x[0-9a-f]*)", str(error))
             assert output is not None, error
             raise refusal(output[1]) from None
+
+
+def encoded_call(name: str, arguments: Sequence[Any]) -> bytes:
+    """A call of the contract as it takes it; dataclasses stand for structs."""
+    plain = [astuple(one) if is_dataclass(one) and not isinstance(one, type) else one for one in arguments]
+    return _selector(name) + encode(get_abi_input_types(_entry(name)), plain)
 
 
 @cache

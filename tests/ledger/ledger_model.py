@@ -4,27 +4,27 @@ Written from docs/ledger.md and not from the Solidity; test_ledger_model.py runs
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from typing import Any
 
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from fedchest.ledger.records import REQUIRED_CHECKS, Phase, Rules, VoidCause
+from fedchest.ledger.records import (
+    REQUIRED_CHECKS,
+    Attestation,
+    Phase,
+    Proposal,
+    Rules,
+    Status,
+    UpdateCommitment,
+    VoidCause,
+)
 
 ROUND_CREDITS = 1_000_000
 NO_HASH = bytes(32)
 NO_ONE = "0x" + 40 * "0"
-_COMMITTED_TYPES = [
-    "bytes32",
-    "uint256",
-    "address",
-    "uint256",
-    "address",
-    *4 * ["bytes32"],
-    "uint16",
-    "uint64",
-]
+ADMINISTRATOR, COORDINATOR = NO_HASH, keccak(text="fedchest/coordinator")
 
 Emitted = tuple[str, dict[str, Any]]
 
@@ -52,6 +52,8 @@ class ModelInstitution:
     wallet: str
     weight_class: int
     epsilon_budget: int
+    strikes: int = 0
+    status: Status = Status.ACTIVE
     epsilon_spent: int = 0
     credits: int = 0
 
@@ -62,6 +64,7 @@ class ModelRound:
     quorum: int
     deadline: int
     opened_block: int
+    parent: int
     base_model: bytes
     config: bytes
     phase: Phase = Phase.OPEN
@@ -69,6 +72,10 @@ class ModelRound:
     disagreeing: int = 0
     new_model: bytes = NO_HASH
     record: bytes = NO_HASH
+    sum_hash: bytes = NO_HASH
+    fingerprint: bytes = bytes(24)
+    gathered: bytes = bytes(24)
+    unanswered: set[int] = field(default_factory=set)
     commitments: dict[int, bytes] = field(default_factory=dict)
     accepted: tuple[int, ...] = ()
     attested: set[int] = field(default_factory=set)
@@ -77,48 +84,221 @@ class ModelRound:
 class LedgerModel:
     """One study's ledger. Actions return the events they cause, or raise ModelRefusal and change nothing."""
 
-    def __init__(self, rules: Rules, coordinator: str, initial_model: bytes) -> None:
+    def __init__(self, rules: Rules, coordinator: str, place: tuple[int, str]) -> None:
+        """`place` is the chain's id and the contract's address."""
         _require(
             rules.submission_seconds and rules.attestation_seconds and rules.minimum_accepted, "InvalidRules"
         )
         _require(rules.cohort_size == 0 or rules.cohort_size >= rules.minimum_accepted, "InvalidRules")
-        _require(initial_model != NO_HASH, "EmptyModel")
         self.rules = rules
-        self.coordinator = coordinator
-        self.global_model = initial_model
+        self.place = place
+        self.coordinators = {coordinator}
+        self.initial_model = NO_HASH
+        self.head = 0
+        self.successor = NO_ONE
+        self.paused = False
+        self.allowed = {rules.study}
+        self.roster = NO_HASH
         self.institutions: list[ModelInstitution] = []
+        self.wallets: dict[str, int] = {}
+        self.active: list[int] = []
         self.rounds: list[ModelRound] = []
+        self.supporters: dict[tuple[str, Any, int], list[int]] = {}
+        self.taken: dict[tuple[str, Any], int] = {}
+        self.equivocated: set[tuple[int, int]] = set()
 
-    def register(self, sender: str, wallet: str, weight_class: int, epsilon_budget: int) -> list[Emitted]:
+    @property
+    def global_model(self) -> bytes:
+        return self.rounds[self.head - 1].new_model if self.head else self.initial_model
+
+    # The registry.
+
+    def register_founder(self, sender: str, wallet: str, weight_class: int, budget: int) -> list[Emitted]:
         self._require_coordinator(sender)
-        self._require_no_live_round()
-        _require(wallet not in (NO_ONE, self.coordinator), "InvalidWallet", wallet)
-        taken = [id for id, institution in enumerate(self.institutions) if institution.wallet == wallet]
-        _require(not taken, "WalletTaken", wallet, *taken)
+        _require(self.initial_model == NO_HASH, "AlreadyFounded")
+        return self._register(wallet, weight_class, budget)
+
+    def rotate_own_key(self, sender: str, wallet: str) -> list[Emitted]:
+        return self._rotate(self._active_id(sender), wallet)
+
+    def _register(self, wallet: str, weight_class: int, budget: int) -> list[Emitted]:
+        self._require_free(wallet)
         _require(weight_class > 0, "InvalidWeightClass")
-        self.institutions.append(ModelInstitution(wallet, weight_class, epsilon_budget))
+        _require(budget <= self.rules.epsilon_budget, "BudgetTooLarge", budget, self.rules.epsilon_budget)
+        id = len(self.institutions)
+        self.institutions.append(ModelInstitution(wallet, weight_class, budget))
+        self.active.append(id)
+        self.wallets[wallet] = id
+        entry = (self.roster, wallet, weight_class, budget)
+        self.roster = keccak(encode(["bytes32", "address", "uint16", "uint64"], entry))
         registered = {
-            "institution": len(self.institutions) - 1,
+            "institution": id,
             "wallet": wallet,
             "weight_class": weight_class,
-            "epsilon_budget": epsilon_budget,
+            "epsilon_budget": budget,
         }
         return [("InstitutionRegistered", registered)]
 
+    def _rotate(self, id: int, wallet: str) -> list[Emitted]:
+        self._require_free(wallet)
+        old, self.institutions[id].wallet = self.institutions[id].wallet, wallet
+        self.wallets[wallet] = id
+        return [("KeyRotated", {"institution": id, "old_wallet": old, "new_wallet": wallet})]
+
+    def _require_free(self, wallet: str) -> None:
+        _require(wallet != NO_ONE and wallet not in self.coordinators, "InvalidWallet", wallet)
+        _require(wallet not in self.wallets, "WalletTaken", wallet, self.wallets.get(wallet))
+
+    # Decisions.
+
+    def support(self, sender: str, action: tuple[str, Any], encoded: bytes, block: Block) -> list[Emitted]:
+        """`action` is a function's name and its arguments, `encoded` the same as the contract takes it."""
+        id = self._active_id(sender)
+        decision, supporters = self._decision(action, encoded)
+        _require(id not in supporters, "AlreadySupported", decision, id)
+        supported = {"decision": decision, "institution": id, "action": encoded}
+        events: list[Emitted] = [("DecisionSupported", supported)]
+        if sum(one in self.active for one in [*supporters, id]) >= self._quorum(len(self.active)):
+            events += [("DecisionTaken", {"decision": decision}), *self._perform(*action, block)]
+            self.taken[action] = self.taken.get(action, 0) + 1
+        supporters.append(id)
+        return events
+
+    def withdraw(self, sender: str, action: tuple[str, Any], encoded: bytes) -> list[Emitted]:
+        id = self._active_id(sender)
+        decision, supporters = self._decision(action, encoded)
+        _require(id in supporters, "NotSupported", decision, id)
+        place = supporters.index(id)
+        supporters[place] = supporters[-1]
+        supporters.pop()
+        return [("SupportWithdrawn", {"decision": decision, "institution": id})]
+
+    def _decision(self, action: tuple[str, Any], encoded: bytes) -> tuple[bytes, list[int]]:
+        times = self.taken.get(action, 0)
+        key = keccak(encode(["bytes32", "uint256"], [keccak(encoded), times]))
+        return key, self.supporters.setdefault((*action, times), [])
+
+    def _perform(self, name: str, arguments: Any, block: Block) -> list[Emitted]:
+        actions = {
+            "approveInitialModel": self._approve,
+            "registerInstitution": self._register,
+            "suspendInstitution": self._suspend,
+            "reinstateInstitution": self._reinstate,
+            "revokeInstitution": self._revoke,
+            "rotateKey": self._rotate_by_decision,
+            "pause": self._pause,
+            "unpause": self._unpause,
+            "restartFrom": self._restart,
+            "setAllowed": self._allow,
+            "moveStudy": lambda successor: self._move(successor, block),
+            "grantRole": self._grant,
+            "revokeRole": self._revoke_role,
+        }
+        return actions[name](*arguments)
+
+    def _approve(self, model: bytes, provenance: bytes, roster: bytes) -> list[Emitted]:
+        _require(self.initial_model == NO_HASH, "AlreadyFounded")
+        _require(model != NO_HASH, "EmptyModel")
+        _require(roster == self.roster, "WrongRoster", self.roster)
+        self.initial_model = model
+        return [("InitialModelApproved", {"model": model, "provenance": provenance, "roster": roster})]
+
+    def _suspend(self, id: int) -> list[Emitted]:
+        self._require_status(id, Status.ACTIVE)
+        self._deactivate(id, Status.SUSPENDED)
+        return [("InstitutionSuspended", {"institution": id})]
+
+    def _reinstate(self, id: int) -> list[Emitted]:
+        self._require_status(id, Status.SUSPENDED)
+        self.institutions[id].status = Status.ACTIVE
+        self.active.append(id)
+        return [("InstitutionReinstated", {"institution": id})]
+
+    def _revoke(self, id: int) -> list[Emitted]:
+        if self._status(id) is Status.ACTIVE:
+            self._deactivate(id, Status.REVOKED)
+        else:
+            self._require_status(id, Status.SUSPENDED)
+            self.institutions[id].status = Status.REVOKED
+        return [("InstitutionRevoked", {"institution": id})]
+
+    def _deactivate(self, id: int, status: Status) -> None:
+        _require(len(self.active) > 1, "LastInstitution", id)
+        place = self.active.index(id)
+        self.active[place] = self.active[-1]
+        self.active.pop()
+        self.institutions[id].status = status
+
+    def _rotate_by_decision(self, id: int, wallet: str) -> list[Emitted]:
+        _require(id < len(self.institutions), "NotActive", id, Status.NONE)
+        return self._rotate(id, wallet)
+
+    def _pause(self) -> list[Emitted]:
+        _require(not self.paused, "EnforcedPause")
+        self.paused = True
+        return [("Paused", {"account": self.place[1]})]
+
+    def _unpause(self) -> list[Emitted]:
+        _require(self.successor == NO_ONE, "StudyOver", self.successor)
+        _require(self.paused, "ExpectedPause")
+        self.paused = False
+        return [("Unpaused", {"account": self.place[1]})]
+
+    def _restart(self, number: int) -> list[Emitted]:
+        self._require_no_live_round()
+        _require(number == 0 or self.phase(number) is Phase.FINALIZED, "NotFinalized", number)
+        self.head = number
+        return [("ModelRestored", {"round": number, "model": self.global_model})]
+
+    def _allow(self, config: bytes, allowed: bool) -> list[Emitted]:
+        (self.allowed.add if allowed else self.allowed.discard)(config)
+        return [("AllowanceChanged", {"hash": config, "allowed": allowed})]
+
+    def _move(self, successor: str, block: Block) -> list[Emitted]:
+        self._require_no_live_round()
+        _require(self.successor == NO_ONE, "StudyOver", self.successor)
+        _require(successor != NO_ONE, "InvalidWallet", successor)
+        self.successor = successor
+        moved = {
+            "successor": successor,
+            "last_round": len(self.rounds),
+            "model": self.global_model,
+            "checkpoint": block.parent,
+        }
+        return [("StudyMoved", moved), *([] if self.paused else self._pause())]
+
+    def _grant(self, role: bytes, account: str) -> list[Emitted]:
+        _require(account not in self.wallets, "InvalidWallet", account)
+        if account in self.coordinators:
+            return []
+        self.coordinators.add(account)
+        return [("RoleGranted", {"role": role, "account": account, "sender": self.place[1]})]
+
+    def _revoke_role(self, role: bytes, account: str) -> list[Emitted]:
+        if account not in self.coordinators:
+            return []
+        self.coordinators.discard(account)
+        return [("RoleRevoked", {"role": role, "account": account, "sender": self.place[1]})]
+
+    # Rounds.
+
     def open_round(self, sender: str, config: bytes, block: Block) -> list[Emitted]:
+        self._require_running()
         self._require_coordinator(sender)
         self._require_no_live_round()
-        drawn, registered = self.rules.cohort_size, len(self.institutions)
+        _require(self.initial_model != NO_HASH, "NotFounded")
+        _require(config in self.allowed, "NotAllowed", config)
+        drawn, active = self.rules.cohort_size, len(self.active)
         needed = drawn or self.rules.minimum_accepted
-        _require(registered >= needed, "TooFewInstitutions", registered, needed)
+        _require(active >= needed, "TooFewInstitutions", active, needed)
         number = len(self.rounds) + 1
-        members = draw(block.parent, number, registered, drawn) if drawn else tuple(range(registered))
-        n = len(members)
+        members = draw(block.parent, number, self.active, drawn) if drawn else tuple(self.active)
         opened = ModelRound(
             members=members,
-            quorum=n // 2 + 1 if self.rules.crash_only else 2 * n // 3 + 1,
+            quorum=self._quorum(len(members)),
             deadline=block.timestamp + self.rules.submission_seconds,
             opened_block=block.number,
+            parent=self.head,
             base_model=self.global_model,
             config=config,
         )
@@ -126,6 +306,7 @@ class LedgerModel:
         event = {
             "round": number,
             "base_model": opened.base_model,
+            "parent": opened.parent,
             "config": config,
             "members": members,
             "quorum": opened.quorum,
@@ -133,59 +314,91 @@ class LedgerModel:
         }
         return [("RoundOpened", event)]
 
-    def submit(
-        self,
-        sender: str,
-        number: int,
-        base_model: bytes,
-        hashes: tuple[bytes, bytes, bytes],
-        weight_class: int,
-        epsilon: int,
-        block: Block,
-        place: tuple[int, str],
-    ) -> list[Emitted]:
-        """`hashes` are sealed, plaintext and manifest; `place` is the chain's id and the contract's address."""
-        id = self._id_of(sender)
-        round = self._round(number)
-        _require(round is not None and round.phase is Phase.OPEN, "WrongPhase", number, self.phase(number))
+    def submit(self, signer: str, update: UpdateCommitment, block: Block) -> list[Emitted]:
+        """`signer` is whoever sends the submission, or has signed it for another to send."""
+        self._require_running()
+        id = self._active_id(signer)
+        _require(update.institution == id, "WrongSigner", signer, update.institution)
+        number, round = update.round, self._round(update.round)
+        _require(round is not None and round.phase.takes_updates, "WrongPhase", number, self.phase(number))
         assert round is not None
         _require(block.timestamp <= round.deadline, "DeadlinePassed", round.deadline)
         _require(id in round.members, "NotMember", number, id)
         _require(id not in round.commitments, "AlreadySubmitted", number, id)
-        _require(base_model == round.base_model, "WrongBaseModel", round.base_model)
-        institution = self.institutions[id]
-        _require(weight_class == institution.weight_class, "WrongWeightClass", institution.weight_class)
+        _require(update.base_model == round.base_model, "WrongBaseModel", round.base_model)
+        institution, epsilon = self.institutions[id], update.epsilon
+        _require(
+            update.weight_class == institution.weight_class, "WrongWeightClass", institution.weight_class
+        )
         _require(epsilon <= institution.epsilon_budget, "OverBudget", epsilon, institution.epsilon_budget)
         _require(epsilon >= institution.epsilon_spent, "SpendDecreased", epsilon, institution.epsilon_spent)
-        domain = keccak(text="fedchest/commitment/v1")
-        committed = (domain, *place, number, sender, base_model, *hashes, weight_class, epsilon)
-        round.commitments[id] = keccak(encode(_COMMITTED_TYPES, committed))
+        round.commitments[id] = self.digest(update)
+        round.phase = Phase.SUBMITTING
         institution.epsilon_spent = epsilon
         event = {
             "round": number,
             "institution": id,
             "commitment": round.commitments[id],
-            "sealed_hash": hashes[0],
-            "plaintext_hash": hashes[1],
-            "manifest_hash": hashes[2],
-            "weight_class": weight_class,
+            "sealed_hash": update.sealed_hash,
+            "plaintext_hash": update.plaintext_hash,
+            "manifest_hash": update.manifest_hash,
+            "weight_class": update.weight_class,
             "epsilon": epsilon,
         }
         return [("UpdateSubmitted", event)]
+
+    def report(
+        self, one: UpdateCommitment, signer: str | None, other: UpdateCommitment, other_signer: str | None
+    ) -> list[Emitted]:
+        """The signers are those of the two signatures; None for an empty one."""
+        number, id = one.round, one.institution
+        digests = self.digest(one), self.digest(other)
+        same_place = (other.round, other.institution) == (number, id)
+        _require(digests[0] != digests[1] and same_place, "NoEquivocation")
+        round = self._round(number)
+        _require((number, id) not in self.equivocated, "AlreadyProven", number, id)
+        for digest, author in zip(digests, (signer, other_signer), strict=True):
+            if round is None or round.commitments.get(id) != digest:
+                _require(author is not None, "ECDSAInvalidSignatureLength", 0)
+                _require(author in self.wallets, "UnknownInstitution", author)
+                _require(self.wallets[str(author)] == id, "WrongSigner", author, id)
+        self.equivocated.add((number, id))
+        self.institutions[id].strikes += 1
+        commitments = {"commitment": digests[0], "other_commitment": digests[1]}
+        return [("EquivocationProven", {"round": number, "institution": id, **commitments})]
+
+    def digest(self, update: UpdateCommitment) -> bytes:
+        """The EIP-712 digest, by the specification."""
+        domain = "EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
+        kind = (
+            "Submission(uint256 round,uint16 institution,bytes32 baseModel,bytes32 sealedHash,"
+            "bytes32 plaintextHash,bytes32 manifestHash,uint16 weightClass,uint64 epsilon)"
+        )
+        names = (keccak(text="FedChest"), keccak(text="1"))
+        separator = keccak(
+            encode([*3 * ["bytes32"], "uint256", "address"], [keccak(text=domain), *names, *self.place])
+        )
+        types = ["bytes32", "uint256", "uint16", *4 * ["bytes32"], "uint16", "uint64"]
+        struct = keccak(encode(types, [keccak(text=kind), *astuple(update)]))
+        return keccak(b"\x19\x01" + separator + struct)
 
     def propose(
         self,
         sender: str,
         number: int,
-        new_model: bytes,
+        proposal: Proposal,
         accepted: Sequence[int],
         refusals: Sequence[tuple[int, int]],
-        record: bytes,
         block: Block,
     ) -> list[Emitted]:
+        self._require_running()
         self._require_coordinator(sender)
-        round = self._open_round(number)
-        _require(new_model != NO_HASH, "EmptyModel")
+        round = self._round(number)
+        submitting = round is not None and round.phase is Phase.SUBMITTING
+        _require(submitting, "WrongPhase", number, self.phase(number))
+        assert round is not None
+        _require(proposal.new_model != NO_HASH, "EmptyModel")
+        _require_canonical(proposal.fingerprint)
         minimum = self.rules.minimum_accepted
         _require(len(accepted) >= minimum, "TooFewAccepted", len(accepted), minimum)
         for position, id in enumerate(accepted):
@@ -196,23 +409,26 @@ class LedgerModel:
             _require(id not in accepted, "AcceptedAndRefused", id)
         round.phase = Phase.PROPOSED
         round.deadline = block.timestamp + self.rules.attestation_seconds
-        round.new_model, round.record, round.accepted = new_model, record, tuple(accepted)
+        round.new_model, round.record = proposal.new_model, proposal.record
+        round.sum_hash, round.fingerprint = proposal.sum_hash, proposal.fingerprint
+        round.accepted, round.unanswered = tuple(accepted), set(accepted)
         proposed = {
             "round": number,
-            "new_model": new_model,
-            "record": record,
+            **vars(proposal),
             "accepted": round.accepted,
             "deadline": round.deadline,
         }
         return [*events, ("AggregateProposed", proposed)]
 
     def abandon(self, sender: str, number: int, refusals: Sequence[tuple[int, int]]) -> list[Emitted]:
+        self._require_running()
         self._require_coordinator(sender)
-        self._open_round(number)
+        _require(self.phase(number).takes_updates, "WrongPhase", number, self.phase(number))
         return [*self._refusals(number, refusals), self._void(number, VoidCause.ABANDONED)]
 
-    def attest(self, sender: str, number: int, model: bytes, checks: int, block: Block) -> list[Emitted]:
-        id = self._id_of(sender)
+    def attest(self, sender: str, number: int, result: Attestation, block: Block) -> list[Emitted]:
+        self._require_running()
+        id = self._active_id(sender)
         round = self._round(number)
         votable = round is not None and (
             round.phase is Phase.PROPOSED or (number == len(self.rounds) and round.new_model != NO_HASH)
@@ -223,20 +439,30 @@ class LedgerModel:
         _require(not counts or block.timestamp <= round.deadline, "DeadlinePassed", round.deadline)
         _require(id in round.members, "NotMember", number, id)
         _require(id not in round.attested, "AlreadyAttested", number, id)
+        answers = counts and id in round.unanswered
+        if answers:
+            _require_canonical(result.share)
         round.attested.add(id)
-        agrees = model == round.new_model and checks == REQUIRED_CHECKS
+        found = (result.new_model, result.fingerprint, result.checks)
+        agrees = found == (round.new_model, round.fingerprint, REQUIRED_CHECKS)
         attested = {
             "round": number,
             "institution": id,
-            "recomputed_model": model,
-            "checks": checks,
+            "recomputed_model": result.new_model,
+            "fingerprint": result.fingerprint,
+            "share": result.share,
+            "checks": result.checks,
             "agrees": agrees,
         }
+        if answers:
+            round.unanswered.discard(id)
+            round.gathered = _added(round.gathered, result.share, self.institutions[id].weight_class)
         return [("Attested", attested), *(self._count(number, agrees) if counts else [])]
 
     def expire(self, number: int, block: Block) -> list[Emitted]:
+        self._require_running()
         round = self._round(number)
-        live = round is not None and round.phase in (Phase.OPEN, Phase.PROPOSED)
+        live = round is not None and round.phase.is_live
         _require(live, "WrongPhase", number, self.phase(number))
         assert round is not None
         _require(block.timestamp > round.deadline, "DeadlineNotReached", round.deadline)
@@ -249,23 +475,31 @@ class LedgerModel:
     def _round(self, number: int) -> ModelRound | None:
         return self.rounds[number - 1] if 1 <= number <= len(self.rounds) else None
 
-    def _open_round(self, number: int) -> ModelRound:
-        round = self._round(number)
-        _require(round is not None and round.phase is Phase.OPEN, "WrongPhase", number, self.phase(number))
-        assert round is not None
-        return round
+    def _active_id(self, wallet: str) -> int:
+        _require(wallet in self.wallets, "UnknownInstitution", wallet)
+        id = self.wallets[wallet]
+        _require(self.institutions[id].wallet == wallet, "RetiredKey", wallet, id)
+        self._require_status(id, Status.ACTIVE)
+        return id
 
-    def _id_of(self, wallet: str) -> int:
-        ids = {institution.wallet: id for id, institution in enumerate(self.institutions)}
-        _require(wallet in ids, "UnknownInstitution", wallet)
-        return ids[wallet]
+    def _status(self, id: int) -> Status:
+        return self.institutions[id].status if id < len(self.institutions) else Status.NONE
+
+    def _require_status(self, id: int, status: Status) -> None:
+        _require(self._status(id) is status, "NotActive", id, self._status(id))
+
+    def _require_running(self) -> None:
+        _require(not self.paused, "EnforcedPause")
 
     def _require_coordinator(self, sender: str) -> None:
-        _require(sender == self.coordinator, "NotCoordinator", sender)
+        _require(sender in self.coordinators, "AccessControlUnauthorizedAccount", sender, COORDINATOR)
 
     def _require_no_live_round(self) -> None:
         number = len(self.rounds)
-        _require(self.phase(number) not in (Phase.OPEN, Phase.PROPOSED), "RoundLive", number)
+        _require(not self.phase(number).is_live, "RoundLive", number)
+
+    def _quorum(self, members: int) -> int:
+        return members // 2 + 1 if self.rules.crash_only else 2 * members // 3 + 1
 
     def _refusals(self, number: int, refusals: Sequence[tuple[int, int]]) -> list[Emitted]:
         events: list[Emitted] = []
@@ -278,17 +512,20 @@ class LedgerModel:
 
     def _count(self, number: int, agrees: bool) -> list[Emitted]:
         round = self.rounds[number - 1]
-        if agrees:
-            round.agreeing += 1
-            return self._finalize(number) if round.agreeing >= round.quorum else []
-        round.disagreeing += 1
-        beaten = round.disagreeing > len(round.members) - round.quorum
-        return [self._void(number, VoidCause.REJECTED)] if beaten else []
+        round.agreeing += agrees
+        round.disagreeing += not agrees
+        if round.disagreeing > len(round.members) - round.quorum:
+            return [self._void(number, VoidCause.REJECTED)]
+        if round.unanswered:
+            return []
+        if round.gathered != round.fingerprint:
+            return [self._void(number, VoidCause.DISPUTED)]
+        return self._finalize(number) if round.agreeing >= round.quorum else []
 
     def _finalize(self, number: int) -> list[Emitted]:
         round = self.rounds[number - 1]
         round.phase = Phase.FINALIZED
-        self.global_model = round.new_model
+        self.head = number
         events: list[Emitted] = [("RoundFinalized", {"round": number, "new_model": round.new_model})]
         total = sum(self.institutions[id].weight_class for id in round.accepted)
         for id in round.accepted:
@@ -302,15 +539,28 @@ class LedgerModel:
         return ("RoundVoided", {"round": number, "cause": cause})
 
 
-def draw(parent: bytes, number: int, registered: int, size: int) -> tuple[int, ...]:
-    """Floyd's sample of `size` ids below `registered`, in the order drawn, from the parent block's hash."""
+def draw(parent: bytes, number: int, active: Sequence[int], size: int) -> tuple[int, ...]:
+    """Floyd's sample of `size` of the active, in the order drawn, from the parent block's hash."""
     seed = keccak(encode(["bytes32", "uint256"], [parent, number]))
     drawn: list[int] = []
-    for position, last in enumerate(range(registered - size, registered)):
+    for position, last in enumerate(range(len(active) - size, len(active))):
         number_drawn = int.from_bytes(keccak(encode(["bytes32", "uint16"], [seed, position])), "big")
-        pick = number_drawn % (last + 1)
-        drawn.append(last if pick in drawn else pick)
+        pick = active[number_drawn % (last + 1)]
+        drawn.append(active[last] if pick in drawn else pick)
     return tuple(drawn)
+
+
+def _lanes(fingerprint: bytes) -> list[int]:
+    return [int.from_bytes(fingerprint[start : start + 8]) for start in (0, 8, 16)]
+
+
+def _require_canonical(fingerprint: bytes) -> None:
+    _require(all(lane < 2**61 - 1 for lane in _lanes(fingerprint)), "InvalidFingerprint", fingerprint)
+
+
+def _added(total: bytes, share: bytes, weight: int) -> bytes:
+    lanes = zip(_lanes(total), _lanes(share), strict=True)
+    return b"".join(((one + weight * other) % (2**61 - 1)).to_bytes(8) for one, other in lanes)
 
 
 def _require(condition: object, name: str, *values: Any) -> None:

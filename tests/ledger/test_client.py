@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from fedchest.ledger.chain import LocalChain
 from fedchest.ledger.client import LedgerClient, deploy
 from fedchest.ledger.contract import LedgerRefusal
 from fedchest.ledger.events import snake_case
-from fedchest.ledger.records import Phase, Rules, Submission, VoidCause
+from fedchest.ledger.records import REQUIRED_CHECKS, Attestation, Phase, Rules, Submission, VoidCause
 from fedchest.ledger.rpc import command, connect
 from fedchest.ledger.transactions import Sender
 from fedchest.ledger.wallet import Wallet
@@ -24,6 +25,7 @@ from fedchest.protection.context import UpdateContext
 
 pytestmark = pytest.mark.e2e
 
+AGREEMENT = Attestation(NEW_MODEL, bytes(24), bytes(24), REQUIRED_CHECKS)
 OUTSIDER = Web3.to_checksum_address("0x" + 40 * "9")
 
 
@@ -110,7 +112,7 @@ def test_a_log_that_is_no_event_of_ours_is_one_sentence(
     study.finalized_round()
 
     def forged(*arguments: Any) -> list[dict[str, Any]]:
-        return [{**log, **change} for log in command(*arguments) if int(log["data"][:66], 16) == 500_000]
+        return [{**log, **change} for log in command(*arguments) if log["data"][2:] == f"{500_000:064x}"]
 
     monkeypatch.setattr("fedchest.ledger.events.command", forged)
     with pytest.raises(ChainError, match="none of the ledger's events, in block"):
@@ -128,8 +130,12 @@ def test_events_tell_the_round_in_order(study: StudyOnChain) -> None:
     events = study.coordinator.events()
 
     assert [event.name for event in events] == [
+        *2 * ["RoleGranted"],
         "StudyCreated",
         *4 * ["InstitutionRegistered"],
+        *3 * ["DecisionSupported"],
+        "DecisionTaken",
+        "InitialModelApproved",
         "RoundOpened",
         *2 * ["UpdateSubmitted"],
         "UpdateRefused",
@@ -139,26 +145,25 @@ def test_events_tell_the_round_in_order(study: StudyOnChain) -> None:
         *2 * ["Credited"],
     ]
     assert [(event.block, event.index) for event in events] == sorted((e.block, e.index) for e in events)
-    assert all(event.round == round for event in events[5:])
-    assert events[0].values["rules"] == study.rules
-    assert events[5].values["members"] == (0, 1, 2, 3)
-    submitted = events[7]
+    opened = next(i for i, event in enumerate(events) if event.name == "RoundOpened")
+    assert all(event.round == round for event in events[opened:])
+    assert events[2].values["rules"] == study.rules
+    assert events[opened].values["members"] == (0, 1, 2, 3)
+    submitted = events[opened + 2]
     assert (submitted.transaction, submitted.block, submitted.gas) == (
         receipt.transaction,
         receipt.block,
         receipt.gas,
     )
     assert (submitted.sender, submitted.institution) == (study.wallets[1].address, 1)
-    assert events[8].values == {"reason": 1}
-    assert study.coordinator.events(from_block=submitted.block) == events[7:]
+    assert events[opened + 3].values == {"reason": 1}
+    assert study.coordinator.events(from_block=submitted.block) == events[opened + 2 :]
 
 
 def test_a_submission_reads_back_and_commits_as_the_library_computes_it(study: StudyOnChain) -> None:
     round = study.coordinator.open_round(CONFIG)
     study.submit(2, round)
-    context = UpdateContext(
-        study.coordinator.chain_id, study.address, round, study.wallets[2].address, INITIAL_MODEL
-    )
+    context = UpdateContext(study.coordinator.chain_id, study.address, round, 2, INITIAL_MODEL)
     expected = Submission(commitment(context, *HASHES, WEIGHT, 1_000_000), *HASHES, WEIGHT, 1_000_000)
     assert study.coordinator.submission(round, 2) == expected
     assert study.coordinator.submission(round, 1) is None
@@ -185,7 +190,7 @@ def test_a_drawn_cohort_alone_takes_part(chain: LocalChain, tmp_path: Path) -> N
 def test_a_void_round_leaves_the_model_and_the_next_starts_from_it(study: StudyOnChain) -> None:
     round = study.proposed_round()
     for institution in range(2):
-        study.attest(institution, round, model=b"x" * 32)
+        study.attest(institution, round, new_model=b"x" * 32)
     assert study.coordinator.round(round).phase is Phase.VOID
     assert study.coordinator.events()[-1].values == {"cause": VoidCause.REJECTED}
     second = study.coordinator.open_round(CONFIG)
@@ -194,15 +199,41 @@ def test_a_void_round_leaves_the_model_and_the_next_starts_from_it(study: StudyO
 
 def test_an_attestation_that_lacks_a_check_counts_against(study: StudyOnChain) -> None:
     round = study.proposed_round()
-    study.institutions[0].attest(round, NEW_MODEL, 0x07)
+    study.attest(0, round, checks=0x07)
     state = study.coordinator.round(round)
     assert (state.agreeing, state.disagreeing) == (0, 1)
+
+
+def test_no_round_is_finalized_before_every_accepted_institution_has_answered(study: StudyOnChain) -> None:
+    round = study.proposed_round()
+    for institution in (0, 2, 3):
+        study.attest(institution, round)
+    state = study.coordinator.round(round)
+    assert (state.phase, state.agreeing, state.unanswered) == (Phase.PROPOSED, 3, 1)
+    study.attest(1, round)
+    assert study.coordinator.round(round).phase is Phase.FINALIZED
+
+
+def test_shares_that_do_not_add_up_dispute_the_round(study: StudyOnChain) -> None:
+    """Whoever answered falsely: the sum is not shown to be the sum, and whatever the votes, it does not stand."""
+    round = study.proposed_round()
+    study.attest(2, round)
+    study.attest(0, round)
+    study.attest(1, round, share=bytes(24))
+    assert study.coordinator.round(round).phase is Phase.VOID
+    assert study.coordinator.events()[-1].values == {"cause": VoidCause.DISPUTED}
+
+
+def test_another_fingerprint_of_the_sum_is_a_vote_against(study: StudyOnChain) -> None:
+    round = study.proposed_round()
+    study.attest(2, round, fingerprint=bytes(24))
+    assert study.coordinator.round(round).disagreeing == 1
 
 
 def test_a_late_attestation_is_recorded_and_changes_nothing(study: StudyOnChain) -> None:
     round = study.finalized_round()
     before = study.coordinator.round(round)
-    study.attest(3, round, model=b"x" * 32)
+    study.attest(3, round, new_model=b"x" * 32)
     assert study.coordinator.round(round) == before
     assert study.coordinator.has_attested(round, 3)
     assert study.coordinator.events()[-1].values["agrees"] is False
@@ -234,17 +265,22 @@ def _submitted(study: StudyOnChain) -> int:
 
 
 REFUSALS: dict[str, Callable[[StudyOnChain], Any]] = {
-    "NotCoordinator": lambda study: study.institutions[0].open_round(CONFIG),
-    "InvalidWallet": lambda study: study.coordinator.register_institution(study.wallet.address, 1, 1),
-    "WalletTaken": lambda study: study.coordinator.register_institution(study.wallets[0].address, 1, 1),
-    "InvalidWeightClass": lambda study: study.coordinator.register_institution(OUTSIDER, 0, 1),
+    "AccessControlUnauthorizedAccount": lambda study: study.institutions[0].open_round(CONFIG),
+    "AlreadyFounded": lambda study: study.coordinator.register_founder(OUTSIDER, 1, 1),
+    "InvalidWallet": lambda study: study.institutions[0].rotate_own_key(study.wallet.address),
+    "WalletTaken": lambda study: study.institutions[0].rotate_own_key(study.wallets[1].address),
+    "NotAllowed": lambda study: study.coordinator.open_round(b"x" * 32),
+    "AlreadySupported": lambda study: [study.institutions[0].pause() for _ in range(2)],
+    "NotSupported": lambda study: study.institutions[0].withdraw("pause"),
+    "WrongSigner": lambda study: study.institutions[3].submit_update(study.update(2, _submitted(study))),
     "RoundLive": lambda study: [study.coordinator.open_round(CONFIG) for _ in range(2)],
-    "UnknownInstitution": lambda study: study.coordinator.attest(study.proposed_round(), NEW_MODEL, 15),
+    "UnknownInstitution": lambda study: study.coordinator.attest(study.proposed_round(), AGREEMENT),
     "WrongPhase": lambda study: study.submit(0, study.finalized_round()),
     "AlreadySubmitted": lambda study: study.submit(0, _submitted(study), sealed_hash=b"z" * 32),
     "WrongBaseModel": lambda study: study.submit(2, _submitted(study), base_model=b"z" * 32),
     "WrongWeightClass": lambda study: study.submit(2, _submitted(study), weight_class=WEIGHT + 1),
     "OverBudget": lambda study: study.submit(2, _submitted(study), epsilon=BUDGET + 1),
+    "InvalidFingerprint": lambda study: study.propose(_submitted(study), fingerprint=b"\x1f" + 23 * b"\xff"),
     "EmptyModel": lambda study: study.propose(_submitted(study), new_model=bytes(32)),
     "TooFewAccepted": lambda study: study.propose(_submitted(study), accepted=[0]),
     "NotIncreasing": lambda study: study.propose(_submitted(study), accepted=[0, 0]),
@@ -315,7 +351,7 @@ def test_a_failed_transaction_is_a_refusal_too(study: StudyOnChain, monkeypatch:
 
     monkeypatch.setattr(Sender, "send", send_after_another)
     with pytest.raises(LedgerRefusal, match="AlreadyAttested"):
-        client.attest(round, NEW_MODEL, 15)
+        client.attest(round, AGREEMENT)
 
 
 def test_institutions_act_at_the_same_time(chain: LocalChain, tmp_path: Path) -> None:
@@ -329,13 +365,12 @@ def test_institutions_act_at_the_same_time(chain: LocalChain, tmp_path: Path) ->
     assert sorted(study.coordinator.submissions(round)) == list(range(12))
 
 
-def test_one_key_used_by_two_clients_keeps_its_nonces_in_order(
-    study: StudyOnChain, chain: LocalChain
-) -> None:
+def test_one_key_used_by_two_clients_keeps_its_nonces_in_order(chain: LocalChain, tmp_path: Path) -> None:
+    study = StudyOnChain(chain.rpc_url, tmp_path, founded=False)
     twin = LedgerClient(chain.rpc_url, study.address, Wallet.load(study.wallet.path))
     wallets = [Web3.to_checksum_address(f"0x{number:040x}") for number in range(1, 9)]
     threads = [
-        threading.Thread(target=client.register_institution, args=(wallet, 1, 1))
+        threading.Thread(target=client.register_founder, args=(wallet, 1, 1))
         for client, wallet in zip([study.coordinator, twin] * 4, wallets, strict=True)
     ]
     for thread in threads:
@@ -373,7 +408,6 @@ def test_other_code_at_the_address_is_refused(study: StudyOnChain, chain: LocalC
         LedgerClient(chain.rpc_url, study.address)
 
 
-def test_an_empty_initial_model_is_refused(chain: LocalChain, tmp_path: Path) -> None:
-    rules = Rules(bytes(32), 1, 1, 0, 1, True)
-    with pytest.raises(LedgerRefusal, match="EmptyModel"):
-        deploy(chain.rpc_url, Wallet.create(tmp_path / "key"), rules, bytes(32), bytes(32))
+def test_rules_that_make_no_study_are_refused(chain: LocalChain, tmp_path: Path) -> None:
+    with pytest.raises(LedgerRefusal, match="InvalidRules"):
+        deploy(chain.rpc_url, Wallet.create(tmp_path / "key"), replace(RULES, minimum_accepted=0))

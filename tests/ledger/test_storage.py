@@ -10,7 +10,6 @@ def compare(study: StudyOnChain) -> None:
     """Every word of it, and what was never written, is as the views tell."""
     ledger = study.coordinator
     storage = LedgerStorage(ledger.snapshot().word)
-    assert storage.coordinator() == ledger.coordinator()
     assert storage.study() == ledger.rules().study
     institutions = ledger.institutions()
     for institution in institutions:

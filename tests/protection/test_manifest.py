@@ -14,7 +14,7 @@ from fedchest.refusals import Reason, Refused
 MANIFEST = Manifest(
     study="00" * 32,
     round=3,
-    institution="0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+    institution=3,
     base_model="11" * 32,
     weight_class=8,
     epsilon=1_234_567,
@@ -56,7 +56,7 @@ def test_bytes_are_pinned() -> None:
     assert MANIFEST.to_bytes() == (
         b'{"base_model":"' + b"11" * 32 + b'","codec":"fedchest/fixed-point/v1",'
         b'"dp":{"delta":1e-05,"noise_multiplier":1.1,"steps":20},"epsilon":1234567,'
-        b'"institution":"0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266","norm_bound":0.1,"round":3,'
+        b'"institution":3,"norm_bound":0.1,"round":3,'
         b'"sealed":"' + b"22" * 32 + b'","study":"' + b"00" * 32 + b'","weight_class":8}'
     )
 

@@ -18,7 +18,7 @@ CONTEXT = UpdateContext(
     chain_id=31337,
     contract="0x5FbDB2315678afecb367f032d93F642f64180aa3",
     round=7,
-    institution="0xf39Fd6e51aad88F6F4ce6aB8827279cffFb92266",
+    institution=3,
     base_model=hashlib.sha256(b"model").digest(),
 )
 OTHER = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -53,7 +53,7 @@ def test_a_stranger_does_not_open() -> None:
         {"chain_id": 1},
         {"contract": OTHER},
         {"round": 8},
-        {"institution": OTHER},
+        {"institution": 4},
         {"base_model": hashlib.sha256(b"another").digest()},
     ],
 )
@@ -123,7 +123,7 @@ def test_plaintext_hash_is_sha256_of_salt_then_plaintext() -> None:
         {"chain_id": -1},
         {"round": 1 << 256},
         {"contract": OTHER.lower()},
-        {"institution": "0x12"},
+        {"institution": 1 << 16},
         {"base_model": b""},
     ],
 )

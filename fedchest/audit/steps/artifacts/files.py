@@ -105,11 +105,11 @@ def _parts(case: Case) -> list[Callable[[Case], Iterator[_Named]]]:
 
 
 def _named_by_study(case: Case) -> Iterator[_Named]:
-    (created,) = case.events_of("StudyCreated")
-    for field, what in (("initial_model", "the initial model"), ("provenance", "its provenance")):
-        digest = created.values[field]
-        assert isinstance(digest, bytes)
-        yield _Named(digest, what, None, None)
+    for approved in case.events_of("InitialModelApproved"):
+        for field, what in (("model", "the initial model"), ("provenance", "its provenance")):
+            digest = approved.values[field]
+            assert isinstance(digest, bytes)
+            yield _Named(digest, what, None, None)
 
 
 def _named_by_round(case: Case, state: RoundState) -> Iterator[_Named]:
@@ -117,6 +117,7 @@ def _named_by_round(case: Case, state: RoundState) -> Iterator[_Named]:
     if state not in case.proposed_rounds:
         return
     yield _Named(state.new_model, "the proposed model", state.number, None)
+    yield _Named(state.sum_hash, "the proposed sum", state.number, None)
     yield _Named(state.record, "the round's record", state.number, None)
     submissions = case.submissions(state.number)
     for member in case.accepted(state.number):

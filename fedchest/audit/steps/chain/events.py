@@ -4,7 +4,8 @@ from dataclasses import fields
 from typing import Any
 
 from fedchest.audit.case import Case
-from fedchest.audit.machine import NO_HASH, Machine
+from fedchest.audit.machine import Machine
+from fedchest.audit.registry import NO_HASH, NO_ONE
 from fedchest.audit.report import Fault
 from fedchest.ledger.storage import LedgerStorage
 
@@ -18,17 +19,29 @@ def events(case: Case) -> str:
     _shows(case, machine)
     return (
         f"{len(case.events)} events are what the contract's state machine allows, and lead to its "
-        f"{len(machine.rounds)} rounds and {len(machine.institutions)} institutions"
+        f"{len(machine.rounds)} rounds and {len(machine.institutions)} institutions{_equivocations(machine)}"
     )
+
+
+def _equivocations(machine: Machine) -> str:
+    """Whose two different commitments were proven on chain: no fault of the trail, and worth saying."""
+    liars = [
+        f"institution {institution} in round {round}" for round, institution in sorted(machine.equivocations)
+    ]
+    return f"; equivocations were proven against {', '.join(liars)}" if liars else ""
 
 
 def _shows(case: Case, machine: Machine) -> None:
     """The contract's views show what the machine arrived at."""
     ledger = case.ledger
     facts = {
-        "coordinator": (machine.coordinator, ledger.coordinator()),
+        "coordinators": (sorted(machine.coordinators), sorted(ledger.coordinators())),
         "rules": (machine.rules, ledger.rules()),
+        "initial model": (machine.initial_model, ledger.initial_model()),
+        "head": (machine.head, ledger.head_round()),
         "global model": (machine.global_model, ledger.global_model()),
+        "successor": (machine.successor, ledger.successor() or NO_ONE),
+        "pause": (machine.paused, ledger.is_paused()),
         "rounds": (len(machine.rounds), len(case.rounds)),
         "institutions": (len(machine.institutions), len(case.institutions)),
     }

@@ -70,6 +70,6 @@ def _summary(block: BlockRecord) -> str:
 
 def _owners(case: Case) -> Iterator[tuple[str, str]]:
     """Journals with their owners' addresses; institutions are registered in the order of their folders."""
-    yield case.name(case.directory.coordinator / JOURNAL), case.ledger.coordinator()
+    yield case.name(case.directory.coordinator / JOURNAL), case.ledger.coordinators()[0]
     for number, institution in case.institutions.items():
         yield case.name(case.directory.institution(number) / JOURNAL), institution.wallet

@@ -1,17 +1,20 @@
 """The step on the votes: who attested what, and what it decided, counted again from the events."""
 
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+from fedchest.aggregation.fingerprint import NOTHING, combined
 from fedchest.audit.case import Case
-from fedchest.audit.report import Fault
+from fedchest.audit.report import Fault, readable
 from fedchest.audit.rules import quorum_of
 from fedchest.ledger.records import REQUIRED_CHECKS, Event, Phase, RoundState, VoidCause
 
 
 def attestations(case: Case) -> str:
-    """Votes come from members' own wallets, once each, mean what they say, and decide rounds by the quorum only."""
+    """Votes come from members' own wallets, once each, mean what they say, and decide rounds by the contract's rule."""
     votes = sum(case.each(case.rounds, partial(_votes, case)))
-    return f"{votes} attestations (partial: the sum is not among what they check) decide {len(case.rounds)} rounds"
+    return f"{votes} attestations decide {len(case.rounds)} rounds"
 
 
 def _votes(case: Case, state: RoundState) -> int:
@@ -26,7 +29,7 @@ def _votes(case: Case, state: RoundState) -> int:
         )
     cast = case.events_of("Attested", state.number)
     _each_votes_for_itself(case, state, cast)
-    _quorum_decides(case, state, cast)
+    _the_rule_decides(case, state, cast)
     return len(cast)
 
 
@@ -45,7 +48,7 @@ def _each_votes_for_itself(case: Case, state: RoundState, votes: list[Event]) ->
                 institution=institution,
             )
         seen.add(institution)
-        wallet = case.institutions[institution].wallet
+        wallet = case.wallet_at(institution, vote)
         if vote.sender != wallet:
             raise Fault(
                 "is attested for from another wallet",
@@ -67,34 +70,76 @@ def _each_votes_for_itself(case: Case, state: RoundState, votes: list[Event]) ->
 
 
 def _agrees(vote: Event, state: RoundState) -> bool:
-    return vote.values["recomputed_model"] == state.new_model and vote.values["checks"] == REQUIRED_CHECKS
+    results = (vote.values["recomputed_model"], vote.values["fingerprint"], vote.values["checks"])
+    return results == (state.new_model, state.fingerprint, REQUIRED_CHECKS)
 
 
-def _quorum_decides(case: Case, state: RoundState, votes: list[Event]) -> None:
+@dataclass(frozen=True)
+class _Tally:
+    """A round's attestations until its end, counted again."""
+
+    agreeing: int
+    disagreeing: int
+    unanswered: int
+    gathered: bytes
+
+    @classmethod
+    def of(cls, case: Case, state: RoundState, votes: list[Event], end: Event | None) -> "_Tally":
+        counted = [v for v in votes if end is None or (v.block, v.index) < (end.block, end.index)]
+        agreeing = sum(vote.values["agrees"] is True for vote in counted)
+        shares: dict[int | None, Any] = {vote.institution: vote.values["share"] for vote in counted}
+        gathered, owing = NOTHING, 0
+        for institution in case.accepted(state.number):
+            if institution in shares:
+                weight = case.institutions[institution].weight_class
+                gathered = combined(gathered, shares[institution], weight)
+            else:
+                owing += 1
+        return cls(agreeing, len(counted) - agreeing, owing, gathered)
+
+    def outcome(self, state: RoundState) -> Phase | VoidCause:
+        """What the contract's rule makes of it."""
+        if self.disagreeing > state.members - state.quorum:
+            return VoidCause.REJECTED
+        if self.unanswered or state.phase.takes_updates:
+            return Phase.PROPOSED
+        if self.gathered != state.fingerprint:
+            return VoidCause.DISPUTED
+        return Phase.FINALIZED if self.agreeing >= state.quorum else Phase.PROPOSED
+
+
+def _the_rule_decides(case: Case, state: RoundState, votes: list[Event]) -> None:
     ends = case.events_of("RoundFinalized", state.number) + case.events_of("RoundVoided", state.number)
     end = ends[0] if ends else None
-    counted = [vote for vote in votes if end is None or (vote.block, vote.index) < (end.block, end.index)]
-    agreeing = sum(vote.values["agrees"] is True for vote in counted)
-    disagreeing = len(counted) - agreeing
-    if (agreeing, disagreeing) != (state.agreeing, state.disagreeing):
+    tally = _Tally.of(case, state, votes, end)
+    _same_count(tally, state)
+    cause = None if end is None else end.values.get("cause")
+    decided = cause if cause in (VoidCause.REJECTED, VoidCause.DISPUTED) else state.phase
+    due = tally.outcome(state)
+    # By identity: an enum's member equals another enum's of the same number.
+    waiting = state.phase.takes_updates or state.phase is Phase.VOID
+    if due is not decided and not (due is Phase.PROPOSED and waiting):
+        raise Fault(
+            f"is {state.phase.name} with {tally.agreeing} of {state.quorum} votes, {tally.disagreeing} against and "
+            f"{tally.unanswered} unanswered: it should be {due.name}",
+            expected=due,
+            found=decided,
+            round=state.number,
+        )
+
+
+def _same_count(tally: _Tally, state: RoundState) -> None:
+    if (tally.agreeing, tally.disagreeing) != (state.agreeing, state.disagreeing):
         raise Fault(
             "the contract's count is not that of the attestations",
-            expected=f"{agreeing} for and {disagreeing} against",
+            expected=f"{tally.agreeing} for and {tally.disagreeing} against",
             found=f"{state.agreeing} for and {state.disagreeing} against",
             round=state.number,
         )
-    if (state.phase is Phase.FINALIZED) != (agreeing >= state.quorum):
+    if (tally.unanswered, tally.gathered) != (state.unanswered, state.gathered):
         raise Fault(
-            f"is {state.phase.name} with {agreeing} of {state.quorum} votes",
-            expected="finalized by the quorum, and by nothing else",
-            found=state.phase,
-            round=state.number,
-        )
-    rejected = end is not None and end.values.get("cause") is VoidCause.REJECTED
-    if rejected != (disagreeing > state.members - state.quorum):
-        raise Fault(
-            f"{disagreeing} members disagreed",
-            expected="void when the quorum is out of reach, and only then",
-            found=state.phase,
+            "the contract's sum of fingerprints is not that of the answers",
+            expected=f"{readable(tally.gathered)}, {tally.unanswered} unanswered",
+            found=f"{readable(state.gathered)}, {state.unanswered} unanswered",
             round=state.number,
         )
