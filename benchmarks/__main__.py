@@ -5,6 +5,7 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks import (
+    audit_verify,
     cache,
     cohort_size,
     consensus,
@@ -33,6 +34,7 @@ BENCHMARKS = {
     "gas": gas,
     "explorer": explorer,
     "consensus": consensus,
+    "audit_verify": audit_verify,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

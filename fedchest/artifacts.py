@@ -36,6 +36,14 @@ class ArtifactStore:
             raise StoreError(f"{path} does not hash to its name: it was changed, truncated or swapped.")
         return content
 
+    def holds(self, digest: bytes) -> bool:
+        """Whether the content of `digest` is there and unchanged; it is hashed without being held in memory."""
+        try:
+            with self.path(digest).open("rb") as file:
+                return hashlib.file_digest(file, "sha256").digest() == digest
+        except OSError:
+            return False
+
     def path(self, digest: bytes) -> Path:
         """Where the content of `digest` lies, present or not."""
         return self.directory / digest.hex()

@@ -78,6 +78,11 @@ def combined(total: bytes, share: bytes, weight: int) -> bytes:
     return _PACKED.pack(*((one + weight * other) % MODULUS for one, other in added))
 
 
+def is_canonical(content: bytes) -> bool:
+    """Whether 24 bytes are a fingerprint in the one form that the contract takes: every number below the modulus."""
+    return all(number < MODULUS for number in _PACKED.unpack(content))
+
+
 def _limbs(blocks: NDArray[np.int64]) -> list[NDArray[np.int64]]:
     """Signed limbs of 20 bits, the lowest first, that add up to `blocks`."""
     signs, rest = np.sign(blocks), np.abs(blocks)

@@ -2,17 +2,18 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from pydantic import TypeAdapter
 
 from fedchest.aggregation.record import RoundRecord
-from fedchest.audit.report import Fault, NotChecked
+from fedchest.audit.evidence import Evidence
+from fedchest.audit.report import Fault, Faults, Finding, NotChecked
 from fedchest.audit.source import Source
 from fedchest.errors import ChainError, KeyFileError, StoreError
 from fedchest.federation.directory import (
@@ -25,14 +26,18 @@ from fedchest.federation.directory import (
 )
 from fedchest.federation.layout import update_layout
 from fedchest.federation.study import Study
+from fedchest.ledger.blocks import Block, read_blocks
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.records import Event, Institution, RoundState, Submission
+from fedchest.ledger.rpc import connect
 from fedchest.protection.codec import Layout
 from fedchest.protection.keys import encode_public_key, load_sealing_key
 
 _NO_HASH = bytes(32)
 _HASH = re.compile(r"[0-9a-f]{64}")
 _RECORD = TypeAdapter(RoundRecord)
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -42,6 +47,27 @@ class Case:
     directory: RunDirectory
     source: Source
     key_file: Path
+    keep_going: bool = False
+    evidence: Sequence[Evidence] = ()
+
+    def each(self, items: Iterable[_Item], check: Callable[[_Item], _Result]) -> list[_Result]:
+        """`check` of every item. Its Faults end it: at once, or all together at the end where the audit keeps going."""
+        results: list[_Result] = []
+        findings: list[Finding] = []
+        for item in items:
+            try:
+                results.append(check(item))
+            except Faults as faults:
+                if not self.keep_going:
+                    raise
+                findings += faults.findings
+        if findings:
+            raise Faults(list(dict.fromkeys(findings)))
+        return results
+
+    def all(self, *checks: Callable[[], _Result]) -> list[_Result]:
+        """Every one of the checks, as `each`."""
+        return self.each(checks, lambda check: check())
 
     def name(self, path: Path) -> str:
         """`path` relative to the run directory."""
@@ -88,6 +114,14 @@ class Case:
         return key
 
     @cached_property
+    def blocks(self) -> list[Block]:
+        """Every block of the chain from the genesis on, as the node tells them."""
+        if self.source.rpc_url is None:
+            raise NotChecked("there is no chain to compare with")
+        w3 = connect(self.source.rpc_url)
+        return read_blocks(w3, range(w3.eth.block_number + 1))
+
+    @cached_property
     def events(self) -> list[Event]:
         """Every event of the contract, in the chain's order."""
         return self.ledger.events()
@@ -116,7 +150,13 @@ class Case:
             record = None
         if record is None or record.to_bytes() != content or not _names_hashes(record):
             file = self.name(self.directory.artifacts.path(state.record))
-            raise Fault("is not a record of a round", file=file, round=state.number)
+            raise Fault(
+                "is not a record of a round",
+                expected="a record in its canonical form",
+                found=f"{len(content)} other bytes",
+                file=file,
+                round=state.number,
+            )
         return record
 
     def events_of(self, name: str, round: int | None = None) -> list[Event]:
@@ -175,15 +215,22 @@ class Case:
         self, digest: bytes, what: str, *, round: int | None = None, institution: int | None = None
     ) -> bytes:
         """The content that the chain or a record names as `what`. Raises Fault when it is absent or changed."""
-        file = self.name(self.directory.artifacts.path(digest))
-        if digest not in self.directory.artifacts:
-            raise Fault(f"{what} is missing", file=file, round=round, institution=institution)
         try:
             return self.directory.artifacts.get(digest)
         except StoreError:
-            raise Fault(
-                f"{what} does not hash to its name", file=file, round=round, institution=institution
-            ) from None
+            raise self.unsound(digest, what, round=round, institution=institution) from None
+
+    def unsound(self, digest: bytes, what: str, *, round: int | None, institution: int | None) -> Fault:
+        """That the file which the chain or a record names as `what` is absent or changed."""
+        present = digest in self.directory.artifacts
+        return Fault(
+            f"{what} does not hash to its name" if present else f"{what} is missing",
+            expected=digest,
+            found="other bytes" if present else "no file",
+            file=self.name(self.directory.artifacts.path(digest)),
+            round=round,
+            institution=institution,
+        )
 
 
 def _submission(values: Mapping[str, Any]) -> Submission:

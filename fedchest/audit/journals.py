@@ -24,16 +24,16 @@ class PartyJournal:
 def read_journals(directory: RunDirectory) -> list[PartyJournal]:
     """The chain's own journal and those of every party; an absent file reads as an empty one."""
     folders = [directory.chain, *directory.parties()]
-    return [_read(folder / JOURNAL, directory.root) for folder in folders]
+    paths = [folder / JOURNAL for folder in folders]
+    return [read_journal(path, str(path.relative_to(directory.root))) for path in paths]
 
 
-def _read(path: Path, root: Path) -> PartyJournal:
-    """Every line must be exactly what the journal writes; only a last line without its end is passed over.
+def read_journal(path: Path, name: str) -> PartyJournal:
+    """Read one journal, strictly: every line must be exactly what the journal writes.
 
-    Such a line is what a crash in mid-write leaves behind; the block it tells of is missing, as if the line
-    had been dropped.
+    Only a last line without its end is passed over: it is what a crash in mid-write leaves behind; the block it tells
+    of is missing, as if the line had been dropped.
     """
-    name = str(path.relative_to(root))
     content = path.read_bytes() if path.exists() else b""
     records: list[BlockRecord] = []
     for number, line in enumerate(content.splitlines(keepends=True), start=1):

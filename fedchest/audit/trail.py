@@ -7,12 +7,21 @@ from enum import IntEnum
 from typing import Any
 
 from fedchest.errors import ConfigError
+from fedchest.ledger.records import Event
 from fedchest.refusals import Reason
 
 
 def plain(values: Mapping[str, object]) -> dict[str, Any]:
     """An event's values as JSON holds them: hashes in hexadecimal, lists, refusals and causes by name."""
     return {key: _reason(value) if key == "reason" else _value(value) for key, value in values.items()}
+
+
+def event_line(event: Event | None) -> str:
+    """An event in one line: kind, block, values; "nothing" for none."""
+    if event is None:
+        return "nothing"
+    values = ", ".join(f"{key} {value}" for key, value in plain(event.values).items())
+    return f"{event.name} in block {event.block} by {event.sender}: {values}"
 
 
 def block_time(option: str, text: str) -> int:

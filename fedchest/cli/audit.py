@@ -9,9 +9,10 @@ import click
 from rich.console import Console
 
 from fedchest.audit.index import EventIndex
-from fedchest.audit.report import Outcome, Verdict
+from fedchest.audit.report import Outcome, Report, Verdict
 from fedchest.audit.source import run_ledger
 from fedchest.audit.verify import verify_run
+from fedchest.cli.bundle import check_bundle_command
 from fedchest.cli.progress import index_progress
 from fedchest.cli.proof import check, prove
 from fedchest.cli.serve import serve
@@ -30,7 +31,7 @@ def audit() -> None:
     """Ask a run's trail, index it, or verify the run against its chain."""
 
 
-for command in (log, rounds, show, budget, rewards, sql, export, serve, prove, check):
+for command in (log, rounds, show, budget, rewards, sql, export, serve, prove, check, check_bundle_command):
     audit.add_command(command)
 
 
@@ -70,12 +71,28 @@ def index(run: Path | None, out: Path, contract: str | None, as_json: bool, rpc:
     type=click.Path(path_type=Path),
     help="sealing key that opens the updates; default: the auditor's",
 )
+@click.option(
+    "--against",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    metavar="FILE",
+    help="a party's own index, journal, receipts or bundle, which the chain has to agree with; may be repeated",
+)
+@click.option("--keep-going", is_flag=True, help="list everything that is wrong, not only the first")
 @click.option("--json", "as_json", is_flag=True, help="print the report as one JSON object")
 @RpcOption
-def verify(run: Path, key: Path | None, as_json: bool, rpc: str | None) -> int:
-    """Check RUN against its chain, trusting nobody.
+def verify(
+    run: Path,
+    key: Path | None,
+    against: tuple[Path, ...],
+    keep_going: bool,
+    as_json: bool,
+    rpc: str | None,
+) -> int:
+    """Check RUN's chain, artifacts and computation, trusting nobody.
 
-    Exit status: 0 when every step passed, 1 when something is wrong, 2 when not everything could be checked.
+    Exit status: 0 when all of it was checked and is right, 1 when anything is wrong, 2 when the check can't be run, 3
+    when nothing wrong was found but something could not be checked.
     """
     if key is not None:
         load_sealing_key(key)  # an unusable key is the user's fault, not the run's
@@ -84,19 +101,35 @@ def verify(run: Path, key: Path | None, as_json: bool, rpc: str | None) -> int:
         RunDirectory(run),
         rpc_url=rpc,
         key=key,
+        against=against,
+        keep_going=keep_going,
         on_step=None if as_json else lambda outcome: _show(console, outcome),
     )
     if as_json:
         click.echo(json.dumps(report.to_json()))
     else:
-        console.print(report.sentence(), highlight=False, markup=False)
+        _show_summary(console, report)
     return report.exit_status
 
 
 def _show(console: Console, outcome: Outcome) -> None:
-    style = _STYLES[outcome.verdict]
-    console.print(f"[{style}]{outcome.verdict:<11}[/{style}] [bold]{outcome.step:<13}[/bold]", end=" ")
+    _print_verdict(console, outcome.verdict, f"{outcome.layer:<11} {outcome.step:<13}")
     console.print(outcome.detail, highlight=False, markup=False)
+    for finding in outcome.findings[1:]:
+        console.print(f"{'':<37}{finding}", highlight=False, markup=False)
+
+
+def _show_summary(console: Console, report: Report) -> None:
+    console.print()
+    for layer, (verdict, detail) in report.layers().items():
+        _print_verdict(console, verdict, f"{layer:<11}")
+        console.print(detail, highlight=False, markup=False)
+    console.print(report.sentence(), highlight=False, markup=False)
+
+
+def _print_verdict(console: Console, verdict: Verdict, name: str) -> None:
+    style = _STYLES[verdict]
+    console.print(f"[{style}]{verdict:<11}[/{style}] [bold]{name}[/bold]", end=" ")
 
 
 @contextmanager

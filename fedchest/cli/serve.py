@@ -89,7 +89,7 @@ def _verification(run: Path, key: Path | None, rpc: str | None) -> Iterator[Veri
     if run.is_file():
         yield None
         return
-    verification = Verification(partial(verify_run, RunDirectory(run), rpc_url=rpc, key=key))
+    verification = Verification(partial(verify_run, RunDirectory(run), rpc_url=rpc, key=key, keep_going=True))
     try:
         yield verification
     finally:

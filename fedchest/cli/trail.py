@@ -14,6 +14,7 @@ from rich.console import Console
 from fedchest.audit.opening import open_trail
 from fedchest.audit.queries import EXPORTS, IndexReader, Row, Selection, kind_named
 from fedchest.audit.trail import block_time
+from fedchest.cli.bundle import export_bundle
 from fedchest.errors import ConfigError, StoreError
 from fedchest.reporting.trail import (
     BUDGET_COLUMNS,
@@ -210,9 +211,35 @@ def sql(run: Path, query: str, as_json: bool, rpc: str | None) -> None:
 @_filters("round", "institution", "kind", "since", "until")
 @click.option("--out", type=_PATH, metavar="FILE", help="write here instead of to standard output")
 @click.option("--json", "as_json", is_flag=True, help="JSON lines instead of CSV")
+@click.option(
+    "--bundle", is_flag=True, help="the whole chain of RUN and its artifacts' hashes, in one signed file"
+)
+@click.option(
+    "--sign", type=_PATH, metavar="KEY", help="with --bundle: the wallet or Ed25519 key (PEM) that signs"
+)
+@click.option("--with-artifacts", is_flag=True, help="with --bundle: the artifacts themselves too")
 @RpcOption
-def export(run: Path, table: str, out: Path | None, as_json: bool, rpc: str | None, **given: Any) -> None:
-    """Write a table or view of the trail as CSV, or as JSON lines."""
+def export(
+    run: Path,
+    table: str,
+    out: Path | None,
+    as_json: bool,
+    bundle: bool,
+    sign: Path | None,
+    with_artifacts: bool,
+    rpc: str | None,
+    **given: Any,
+) -> None:
+    """Write a table or view of the trail as CSV or JSON lines, or a signed bundle for offline checking."""
+    if bundle:
+        if as_json or any(value is not None for value in given.values()):
+            raise ConfigError(
+                "--bundle is of the whole chain, in a form of its own: give no filter, and no --json."
+            )
+        export_bundle(run, out, sign, with_artifacts, rpc)
+        return
+    if sign is not None or with_artifacts:
+        raise ConfigError("--sign and --with-artifacts go with --bundle.")
     with open_trail(run, rpc) as trail, _writing(out) as file:
         rows = trail.export(table, _selection(trail, **given))
         if as_json:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cache, cached_property, lru_cache
 from typing import Any
 
 from eth_abi.abi import decode
@@ -13,6 +13,7 @@ from web3 import Web3
 from web3.contract import Contract
 
 from fedchest.errors import ChainError
+from fedchest.ledger.artifact import artifact
 from fedchest.ledger.records import Event, Rules, VoidCause
 from fedchest.ledger.rpc import command, commands, last_final
 
@@ -41,8 +42,6 @@ class EventReader:
         self._w3 = w3
         self._depth = depth
         self._address = contract.address
-        kinds = [_Kind(entry) for entry in contract.abi if entry["type"] == "event"]
-        self._kinds = {kind.topic: kind for kind in kinds}
 
     def events(self, from_block: int, to_block: int | None = None) -> list[Event]:
         """Every event from `from_block` to `to_block` (default: the last), in the chain's order.
@@ -52,17 +51,17 @@ class EventReader:
         logs = self._logs(from_block, to_block, [])
         times = self._times({log["blockHash"] for log in logs})
         receipts = self._receipts(logs)
-        return [self._event(log, times[log["blockHash"]], *receipts[log["transactionHash"]]) for log in logs]
+        return [event(log, times[log["blockHash"]], *receipts[log["transactionHash"]]) for log in logs]
 
     def values(self, name: str, from_block: int, *indexed: int) -> list[dict[str, Any]]:
         """The fields of the events `name` whose leading indexed fields have the given values; one request."""
-        topics = [topic for topic, kind in self._kinds.items() if kind.name == name]
+        topics = [topic for topic, kind in _kinds().items() if kind.name == name]
         logs = self._logs(from_block, None, [*topics, *(f"0x{value:064x}" for value in indexed)])
-        return [self._fields(log) for log in logs]
+        return [decoded(log)[1] for log in logs]
 
     def creation(self) -> bytes:
         """Hash of the block in which the contract was created: what no two chains have in common."""
-        topics = [topic for topic, kind in self._kinds.items() if kind.name == "StudyCreated"]
+        topics = [topic for topic, kind in _kinds().items() if kind.name == "StudyCreated"]
         logs = self._logs(0, None, topics)
         if not logs:
             raise ChainError(f"The chain has no event of the creation of {self._address}.")
@@ -100,28 +99,33 @@ class EventReader:
             found[transaction] = (_checksummed(receipt["from"]), _number(receipt["gasUsed"]))
         return found
 
-    def _event(self, log: Log, timestamp: int, sender: str, gas: int) -> Event:
-        fields = self._fields(log)
-        return Event(
-            block=_number(log["blockNumber"]),
-            index=_number(log["logIndex"]),
-            timestamp=timestamp,
-            transaction=log["transactionHash"],
-            sender=sender,
-            gas=gas,
-            name=self._kinds[log["topics"][0]].name,
-            round=fields.pop("round", None),
-            institution=fields.pop("institution", None),
-            values=fields,
-        )
 
-    def _fields(self, log: Log) -> dict[str, Any]:
-        try:
-            return self._kinds[log["topics"][0]].fields(log)
-        except (DecodingError, ValueError, LookupError):
-            raise ChainError(
-                f"The node gave a log that is none of the ledger's events, in block {_number(log['blockNumber'])}."
-            ) from None
+def decoded(log: Log) -> tuple[str, dict[str, Any]]:
+    """The event's name and its fields. Raises ChainError for a log that is none of the ledger's."""
+    try:
+        kind = _kinds()[log["topics"][0]]
+        return kind.name, kind.fields(log)
+    except (DecodingError, ValueError, LookupError):
+        raise ChainError(
+            f"The node gave a log that is none of the ledger's events, in block {_number(log['blockNumber'])}."
+        ) from None
+
+
+def event(log: Log, timestamp: int, sender: str, gas: int) -> Event:
+    """The event that a log tells, in a block of that time and a transaction of that sender and gas. As `decoded`."""
+    name, fields = decoded(log)
+    return Event(
+        block=_number(log["blockNumber"]),
+        index=_number(log["logIndex"]),
+        timestamp=timestamp,
+        transaction=log["transactionHash"],
+        sender=sender,
+        gas=gas,
+        name=name,
+        round=fields.pop("round", None),
+        institution=fields.pop("institution", None),
+        values=fields,
+    )
 
 
 @dataclass(frozen=True)
@@ -177,6 +181,13 @@ class _Kind:
 
     def _decoded(self, topics: bytes, data: bytes) -> list[Any]:
         return [*decode(self._types[: self._indexed], topics), *decode(self._types[self._indexed :], data)]
+
+
+@cache
+def _kinds() -> dict[str, _Kind]:
+    """The contract's events by topic."""
+    kinds = [_Kind(entry) for entry in artifact().abi if entry["type"] == "event"]
+    return {kind.topic: kind for kind in kinds}
 
 
 def _word(kind: str, word: bytes) -> Any:

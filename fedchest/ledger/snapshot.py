@@ -1,5 +1,6 @@
 """The contract's storage in one block of a node's chain, and what proves it to others."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import rlp
@@ -51,7 +52,7 @@ class Snapshot:
         found = command(w3, "eth_getBlockByNumber", "latest" if block is None else hex(block), False)
         if found is None:
             raise ChainError(f"The chain has no block {block}.")
-        self.header = _header(found)
+        self.header = _checked_header(found)
         self._block = found["number"]
 
     def word(self, slot: int) -> int:
@@ -73,14 +74,19 @@ def block_hash(rpc_url: str, number: int) -> bytes | None:
     return None if block is None else bytes.fromhex(block["hash"][2:])
 
 
-def _header(block: dict[str, Any]) -> bytes:
-    encoded = rlp.encode([_field(kind, block[name]) for name, kind in _HEADER.items() if name in block])
+def encoded_header(block: Mapping[str, Any]) -> bytes:
+    """The header (RLP) of a block as a node tells it, in JSON."""
+    return bytes(rlp.encode([_field(kind, block[name]) for name, kind in _HEADER.items() if name in block]))
+
+
+def _checked_header(block: Mapping[str, Any]) -> bytes:
+    encoded = encoded_header(block)
     if "0x" + keccak(encoded).hex() != block["hash"]:
         raise ChainError(
             f"Block {int(block['number'], 16)} does not hash to {block['hash']}: its header is of a fork that "
             "FedChest does not know, or the node gives a wrong one."
         )
-    return bytes(encoded)
+    return encoded
 
 
 def _field(kind: str, text: str) -> int | bytes:

@@ -13,7 +13,7 @@ from trie.hexary import HexaryTrie
 from fedchest.errors import ProofError
 from fedchest.ledger.artifact import artifact
 
-_STATE_ROOT, _NUMBER, _TIMESTAMP = 3, 8, 11
+_PARENT, _STATE_ROOT, _TRANSACTIONS_ROOT, _RECEIPTS_ROOT, _NUMBER, _TIMESTAMP = 0, 3, 4, 5, 8, 11
 _OLDEST_FIELDS = 15  # of a header; later forks append theirs
 _WORD = 32
 _SMALL = 8
@@ -34,12 +34,15 @@ _MALFORMED = (
 
 @dataclass(frozen=True)
 class Header:
-    """What a proof needs of a block: `hash` and `state_root` are 32 bytes, `timestamp` is in seconds."""
+    """What a proof needs of a block: hashes and roots are 32 bytes, `parent` a hash, `timestamp` is in seconds."""
 
     hash: bytes
+    parent: bytes
     number: int
     timestamp: int
     state_root: bytes
+    transactions_root: bytes
+    receipts_root: bytes
 
     @classmethod
     def from_bytes(cls, encoded: bytes) -> "Header":
@@ -47,13 +50,16 @@ class Header:
         fields = _decoded(encoded)
         if not isinstance(fields, list) or len(fields) < _OLDEST_FIELDS:
             raise ProofError("The block header in the proof is not one.")
-        root, number, timestamp = fields[_STATE_ROOT], fields[_NUMBER], fields[_TIMESTAMP]
-        sizes_fit = all(isinstance(field, bytes) for field in (root, number, timestamp)) and (
-            len(root) == _WORD and len(number) <= _SMALL and len(timestamp) <= _SMALL
+        hashes = [fields[place] for place in (_PARENT, _STATE_ROOT, _TRANSACTIONS_ROOT, _RECEIPTS_ROOT)]
+        numbers = [fields[place] for place in (_NUMBER, _TIMESTAMP)]
+        sizes_fit = all(isinstance(field, bytes) for field in (*hashes, *numbers)) and (
+            all(len(field) == _WORD for field in hashes) and all(len(field) <= _SMALL for field in numbers)
         )
         if not sizes_fit:
             raise ProofError("The block header in the proof is not one.")
-        return cls(keccak(encoded), int.from_bytes(number), int.from_bytes(timestamp), root)
+        parent, state, transactions, receipts = hashes
+        number, timestamp = map(int.from_bytes, numbers)
+        return cls(keccak(encoded), parent, number, timestamp, state, transactions, receipts)
 
 
 class ProvenStorage:

@@ -71,8 +71,8 @@ def run(finished_run: RunDirectory, tmp_path: Path) -> RunDirectory:
 
 @pytest.fixture
 def verify(node: str) -> Verify:
-    """Verify a run against the node, which spares rebuilding the chain."""
-    return lambda directory: verify_run(directory, rpc_url=node)
+    """Verify all of a run against the node, which spares rebuilding the chain."""
+    return lambda directory: verify_run(directory, rpc_url=node, keep_going=True)
 
 
 @pytest.fixture(scope="session")

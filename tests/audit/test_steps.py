@@ -12,11 +12,13 @@ from fedchest.aggregation.record import RoundRecord
 from fedchest.audit.case import Case
 from fedchest.audit.report import Fault, NotChecked
 from fedchest.audit.source import chain_source
-from fedchest.audit.steps.aggregation import aggregation, refusals
-from fedchest.audit.steps.artifacts import artifacts
-from fedchest.audit.steps.privacy import epsilon
-from fedchest.audit.steps.records import records
-from fedchest.audit.steps.rounds import attestations, credits, lineage
+from fedchest.audit.steps.artifacts.files import artifacts
+from fedchest.audit.steps.artifacts.lineage import lineage
+from fedchest.audit.steps.artifacts.records import records
+from fedchest.audit.steps.chain.votes import attestations
+from fedchest.audit.steps.computation.credits import credits
+from fedchest.audit.steps.computation.privacy import epsilon
+from fedchest.audit.steps.computation.updates import aggregation, refusals
 from fedchest.federation.directory import RunDirectory
 from fedchest.ledger.records import Event, Phase, RoundState
 

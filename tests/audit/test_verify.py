@@ -1,13 +1,15 @@
 """An honest run passes, in every step; what can't be checked is never called passed."""
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
+from audit_support import failures
 from small_federation import founded, small_settings
 
 from fedchest.audit.report import Verdict
-from fedchest.audit.verify import STEPS, verify_run
+from fedchest.audit.verify import LAYERS, verify_run
 from fedchest.errors import ChainError, ConfigError, StoreError
 from fedchest.federation.directory import RunDirectory
 from fedchest.protection.keys import create_sealing_key
@@ -27,9 +29,9 @@ def test_an_honest_run_passes_from_its_journals_alone_and_is_left_untouched(fini
     before = tree(finished_run)
     heard = []
     report = verify_run(finished_run, on_step=heard.append)
-    assert [outcome.verdict for outcome in report.outcomes] == [Verdict.PASSED] * len(STEPS), (
-        report.sentence()
-    )
+    assert [outcome.verdict for outcome in report.outcomes] == [Verdict.PASSED] * sum(
+        map(len, LAYERS.values())
+    ), report.sentence()
     assert report.passed and report.exit_status == 0
     assert tuple(heard) == report.outcomes
     assert report.origin == "rebuilt from chain/journal.jsonl"
@@ -57,15 +59,68 @@ def test_without_the_key_the_sum_is_not_checked(finished_run, node, tmp_path, ki
     report = verify_run(finished_run, rpc_url=node, key=key)
     skipped = {outcome.step for outcome in report.outcomes if outcome.verdict is Verdict.NOT_CHECKED}
     assert skipped == {"refusals", "aggregation"}
-    assert not report.passed and report.exit_status == 2
+    assert not report.passed and report.exit_status == 3
     assert "incomplete" in report.sentence()
+
+
+def test_the_first_wrong_thing_ends_it_and_keep_going_lists_all(run, node):
+    """Three faults in three layers: another contract pinned, two damaged files, an edited figure."""
+    pinned = run.institution(1) / "connection.json"
+    pinned.write_text(json.dumps({**json.loads(pinned.read_bytes()), "contract": "0x" + "11" * 20}))
+    damaged = sorted(run.artifacts.directory.iterdir())[:2]
+    for path in damaged:
+        path.write_bytes(path.read_bytes() + b"?")
+    run.results.write_bytes(run.results.read_bytes().replace(b'"gas": ', b'"gas": 1', 1))
+
+    first = verify_run(run, rpc_url=node)
+    assert list(failures(first)) == ["contract"]
+    assert len(failures(first)["contract"].findings) == 1
+    steps = [outcome.step for outcome in first.outcomes]
+    after = first.outcomes[steps.index("contract") + 1 :]
+    assert {outcome.verdict for outcome in after} == {Verdict.NOT_CHECKED}
+    assert all("stopped at the first wrong thing, in contract" in outcome.detail for outcome in after)
+    assert first.exit_status == 1
+
+    everything = verify_run(run, rpc_url=node, keep_going=True)
+    found = failures(everything)
+    assert {"contract", "artifacts", "results"} <= set(found)
+    files = {finding.file for finding in found["artifacts"].findings}
+    assert files == {f"artifacts/{path.name}" for path in damaged}
+    assert everything.exit_status == 1
+
+
+def test_every_finding_says_what_was_expected_and_found(run, node):
+    path = sorted(run.artifacts.directory.iterdir())[0]
+    path.write_bytes(b"?")
+    (finding,) = verify_run(run, rpc_url=node, keep_going=False).to_json()["steps"][
+        list_of_steps().index("artifacts")
+    ]["findings"]
+    assert finding["expected"] == "0x" + path.name
+    assert finding["found"] == "other bytes"
+    assert finding["file"] == f"artifacts/{path.name}"
+
+
+def list_of_steps() -> list[str]:
+    return [name for steps in LAYERS.values() for name in steps]
+
+
+def test_the_layers_say_which_could_be_checked_and_why_not(finished_run, node, tmp_path):
+    report = verify_run(finished_run, rpc_url=node, key=tmp_path / "no.key")
+    layers = {entry["layer"]: entry for entry in report.to_json()["layers"]}
+    assert [layers[name]["verdict"] for name in ("chain", "artifacts", "computation")] == [
+        "passed",
+        "passed",
+        "not checked",
+    ]
+    assert "the sealed updates can't be opened" in layers["computation"]["detail"]
+    assert report.exit_status == 3
 
 
 def test_a_run_that_has_not_ended_is_not_called_passed(run, verify):
     run.results.unlink()
     report = verify(run)
     assert report.outcomes[-1].verdict is Verdict.NOT_CHECKED
-    assert report.exit_status == 2
+    assert report.exit_status == 3
 
 
 def test_a_missing_run_is_one_sentence(tmp_path):

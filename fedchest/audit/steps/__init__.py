@@ -1,1 +1,1 @@
-"""The steps of a verification, each a function of the case; `fedchest.audit.verify.STEPS` lists them."""
+"""The steps of a verification, each a function of the case, in its layer; `fedchest.audit.verify.LAYERS` lists them."""

@@ -1,6 +1,7 @@
 """The step on the contract: one address for all, the shipped code, the study's hash."""
 
 import hashlib
+from pathlib import Path
 
 from fedchest.audit.case import Case
 from fedchest.audit.report import Fault
@@ -20,28 +21,42 @@ def contract(case: Case) -> str:
 
 def _one_address(case: Case) -> None:
     pinned = read_document(case.directory.auditor / CONNECTION, Connection)
-    for folder in case.directory.parties():
-        path = folder / CONNECTION
-        own = read_document(path, Connection)
+
+    def check(folder: Path) -> None:
+        own = read_document(folder / CONNECTION, Connection)
         if (own.contract, own.chain_id) != (pinned.contract, pinned.chain_id):
             raise Fault(
-                f"pins contract {own.contract} on chain {own.chain_id}, the auditor {pinned.contract} on chain"
-                f" {pinned.chain_id}",
-                file=case.name(path),
+                "pins another contract than the auditor",
+                expected=f"{pinned.contract} on chain {pinned.chain_id}",
+                found=f"{own.contract} on chain {own.chain_id}",
+                file=case.name(folder / CONNECTION),
             )
+
+    case.each(case.directory.parties(), check)
 
 
 def _shipped_code(case: Case) -> LedgerClient:
     try:
         return case.open_ledger()
     except ChainError as error:
-        raise Fault(str(error), file=case.name(case.directory.auditor / CONNECTION)) from None
+        raise Fault(
+            "does not lead to the study's ledger",
+            expected="a contract of the shipped code",
+            found=str(error).rstrip("."),
+            file=case.name(case.directory.auditor / CONNECTION),
+        ) from None
 
 
 def _study_is_on_chain(case: Case, ledger: LedgerClient) -> None:
     on_chain = ledger.rules().study
-    for path in case.study_files():
+
+    def check(path: Path) -> None:
         if not path.exists():
-            raise Fault("is missing", file=case.name(path))
-        if hashlib.sha256(path.read_bytes()).digest() != on_chain:
-            raise Fault("does not hash to the study on chain", file=case.name(path))
+            raise Fault("is missing", expected=on_chain, found="no file", file=case.name(path))
+        found = hashlib.sha256(path.read_bytes()).digest()
+        if found != on_chain:
+            raise Fault(
+                "does not hash to the study on chain", expected=on_chain, found=found, file=case.name(path)
+            )
+
+    case.each(case.study_files(), check)

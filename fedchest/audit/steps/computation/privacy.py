@@ -1,6 +1,6 @@
 """The step on the privacy budget: what institutions say they have spent is at least what they must have."""
 
-from functools import cache
+from functools import cache, partial
 
 from fedchest.accounting.prv import Charge, micro
 from fedchest.accounting.prv import epsilon as prv_epsilon
@@ -16,44 +16,60 @@ def epsilon(case: Case) -> str:
     It may be more: the patients' earlier studies count. An update sealed again from the base model of a void
     round costs nothing further. With DP off nothing is spent.
     """
-    for number, institution in case.institutions.items():
-        own = [event for event in case.events_of("UpdateSubmitted") if event.institution == number]
-        _follow(case, institution, own)
+    case.each(case.institutions.values(), partial(_follow, case))
     kind = "with DP-SGD's PRV bound as the least" if case.study.privacy is not None else "all zero, DP is off"
     return f"spends of {len(case.institutions)} institutions are cumulative and within budget, {kind}"
 
 
-def _follow(case: Case, institution: Institution, submissions: list[Event]) -> None:
+def _follow(case: Case, institution: Institution) -> None:
+    submissions = [
+        event for event in case.events_of("UpdateSubmitted") if event.institution == institution.id
+    ]
     bases = {state.number: state.base_model for state in case.rounds}
     trained: set[bytes] = set()
     spent = 0
-    for event in submissions:
+
+    def check(event: Event) -> None:
+        nonlocal spent
         assert event.round is not None
         trained.add(bases[event.round])
-        claimed = event.values["epsilon"]
+        claimed, before = event.values["epsilon"], spent
         assert isinstance(claimed, int)
-        _admit(case, institution, event.round, claimed, spent, len(trained))
         spent = claimed
+        _admit(case, institution, event.round, claimed, before, len(trained))
+
+    case.each(submissions, check)
     if spent != institution.epsilon_spent:
         raise Fault(
             f"the contract holds {institution.epsilon_spent} micro-epsilon, the last submission says {spent}",
+            expected=spent,
+            found=institution.epsilon_spent,
             institution=institution.id,
         )
 
 
 def _admit(case: Case, institution: Institution, round: int, claimed: int, spent: int, rounds: int) -> None:
-    if claimed < spent:
-        raise Fault("its epsilon decreases", round=round, institution=institution.id)
-    if claimed > institution.epsilon_budget:
-        raise Fault("its epsilon is above its budget", round=round, institution=institution.id)
     privacy = case.study.privacy
     least = 0 if privacy is None else _least(privacy, case.study.steps, rounds)
-    if claimed < least or (privacy is None and claimed != 0):
-        raise Fault(
-            f"states {claimed} micro-epsilon, but {rounds} rounds of this study cost {least}",
-            round=round,
-            institution=institution.id,
-        )
+    costs = f"states {claimed} micro-epsilon, but {rounds} rounds of this study cost {least}"
+    for holds, what, expected in (
+        (claimed >= spent, "its epsilon decreases", f"at least {spent}"),
+        (
+            claimed <= institution.epsilon_budget,
+            "its epsilon is above its budget",
+            f"at most {institution.epsilon_budget}",
+        ),
+        (claimed >= least, costs, f"at least {least}"),
+        (privacy is not None or claimed == 0, costs, "0"),
+    ):
+        if not holds:
+            raise Fault(
+                what,
+                expected=f"{expected} micro-epsilon",
+                found=claimed,
+                round=round,
+                institution=institution.id,
+            )
 
 
 @cache

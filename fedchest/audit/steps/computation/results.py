@@ -3,11 +3,14 @@
 import hashlib
 import re
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 from fedchest.audit.case import Case
+from fedchest.audit.journals import PartyJournal
 from fedchest.audit.report import Fault, NotChecked
-from fedchest.audit.steps.artifacts import named_artifacts
+from fedchest.audit.steps.artifacts.files import require_named_artifacts
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import JOURNAL, ROUNDS, read_document
 from fedchest.federation.results import Results, collect, read_results
@@ -26,13 +29,21 @@ def results(case: Case) -> str:
         raise NotChecked("results.json is not there: the run has not ended")
     reported = read_results(case.directory)
     _head_is_on_chain(case, reported)
-    for place, stated, found in _differences(reported, _gathered_again(case, reported)):
-        notes = case.name(case.directory.coordinator / ROUNDS)
-        raise Fault(
-            f"{place} is {stated}, the chain and {notes} say {found}", file=case.name(case.directory.results)
-        )
+    again = _gathered_again(case, reported)
+    case.each(_differences(reported, again), partial(_report, case))
     copies = _model_copies(case)
     return f"{len(reported.rounds)} rounds are reported as they happened; {copies} copies of models are right"
+
+
+def _report(case: Case, difference: tuple[str, Any, Any]) -> None:
+    place, stated, found = difference
+    notes = case.name(case.directory.coordinator / ROUNDS)
+    raise Fault(
+        f"{place} is {stated}, the chain and {notes} say {found}",
+        expected=found,
+        found=stated,
+        file=case.name(case.directory.results),
+    )
 
 
 def _head_is_on_chain(case: Case, reported: Results) -> None:
@@ -40,9 +51,19 @@ def _head_is_on_chain(case: Case, reported: Results) -> None:
     height, head = reported.chain.get("height"), reported.chain.get("head")
     blocks = case.source.blocks
     if not isinstance(height, int) or not 1 <= height <= len(blocks):
-        raise Fault(f"names block {height} as the last, the journals end at {len(blocks)}", file=file)
+        raise Fault(
+            f"names block {height} as the last, the journals end at {len(blocks)}",
+            expected=f"at most block {len(blocks)}",
+            found=f"block {height}",
+            file=file,
+        )
     if blocks[height - 1].hash.hex() != head:
-        raise Fault(f"block {height} has another hash than the head that is named", file=file)
+        raise Fault(
+            f"block {height} has another hash than the head that is named",
+            expected=blocks[height - 1].hash,
+            found=head,
+            file=file,
+        )
     _journals_reach(case, height)
 
 
@@ -50,13 +71,21 @@ def _journals_reach(case: Case, height: int) -> None:
     """The chain's own journal, where the chain was a local one, and the coordinator's go on to the run's end."""
     kept = [case.directory.coordinator, *([case.directory.chain] if case.directory.chain.is_dir() else [])]
     names = {case.name(folder / JOURNAL) for folder in kept}
-    for journal in case.source.journals:
+
+    def check(journal: PartyJournal) -> None:
         if journal.name in names and journal.height < height:
-            raise Fault(f"ends at block {journal.height}, the run ended at block {height}", file=journal.name)
+            raise Fault(
+                f"ends at block {journal.height}, the run ended at block {height}",
+                expected=f"block {height}",
+                found=f"block {journal.height}",
+                file=journal.name,
+            )
+
+    case.each(case.source.journals, check)
 
 
 def _gathered_again(case: Case, reported: Results) -> Results:
-    named_artifacts(case)
+    require_named_artifacts(case)
     notes = case.directory.coordinator / ROUNDS
     try:
         again = collect(
@@ -67,7 +96,12 @@ def _gathered_again(case: Case, reported: Results) -> Results:
             {i: figures.local_only_auroc for i, figures in enumerate(reported.institutions)},
         )
     except (KeyError, TypeError, ValueError, AttributeError):
-        raise Fault("is not the coordinator's notes on the rounds", file=case.name(notes)) from None
+        raise Fault(
+            "is not the coordinator's notes on the rounds",
+            expected="a list of the rounds' figures",
+            found="something else",
+            file=case.name(notes),
+        ) from None
     recorded_head = {key: reported.chain.get(key) for key in ("height", "head")}
     return again.model_copy(update={"chain": {**again.chain, **recorded_head}})
 
@@ -91,9 +125,17 @@ def _model_copies(case: Case) -> int:
     """Files named by a round's number hold that round's model; number 0 is the initial one."""
     hashes = {state.number: state.new_model for state in case.rounds if state.phase is Phase.FINALIZED}
     hashes |= {0: case.rounds[0].base_model} if case.rounds else {}
-    copies = sorted(case.directory.models.glob("*.safetensors"))
-    for path in copies:
+
+    def check(path: Path) -> None:
         number = _MODEL_FILE.fullmatch(path.name)
-        if number is None or hashlib.sha256(path.read_bytes()).digest() != hashes.get(int(number[1])):
-            raise Fault("is not the model of that round on chain", file=case.name(path))
-    return len(copies)
+        expected = hashes.get(int(number[1])) if number is not None else None
+        found = hashlib.sha256(path.read_bytes()).digest()
+        if found != expected:
+            raise Fault(
+                "is not the model of that round on chain",
+                expected="no such file" if expected is None else expected,
+                found=found,
+                file=case.name(path),
+            )
+
+    return len(case.each(sorted(case.directory.models.glob("*.safetensors")), check))

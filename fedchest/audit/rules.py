@@ -1,0 +1,36 @@
+"""The contract's arithmetic, computed again: who is drawn, how many must agree, what a round gives."""
+
+from collections.abc import Mapping, Sequence
+
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
+
+from fedchest.ledger.records import Rules
+
+ROUND_CREDITS = 1_000_000
+"""Credits that a finalized round splits; equal to the contract's ROUND_CREDITS."""
+
+
+def quorum_of(members: int, rules: Rules) -> int:
+    """How many of a round's members must agree."""
+    return members // 2 + 1 if rules.crash_only else 2 * members // 3 + 1
+
+
+def credits_due(accepted: Sequence[int], weights: Mapping[int, int]) -> dict[int, int]:
+    """What a finalized round gives each accepted institution, by number."""
+    total = sum(weights[member] for member in accepted)
+    return {member: ROUND_CREDITS * weights[member] // total for member in accepted}
+
+
+def drawn(seed: bytes, active: Sequence[int], size: int) -> tuple[int, ...]:
+    """The members that the contract draws: Floyd's sampling, in its order.
+
+    `active` holds the active institutions in the contract's own order; `seed` is the hash of the block before the last
+    outcome, which abandoning a round is not.
+    """
+    picks: list[int] = []
+    for place in range(size):
+        last = len(active) - size + place
+        pick = active[int.from_bytes(keccak(encode(["bytes32", "uint16"], [seed, place]))) % (last + 1)]
+        picks.append(active[last] if pick in picks else pick)
+    return tuple(picks)
