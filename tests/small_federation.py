@@ -12,6 +12,7 @@ from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
+from clients.outbox import Outbox, StoredSubmission
 from fedchest.artifacts import ArtifactStore
 from fedchest.federation.apps import client_app
 from fedchest.federation.config import Settings, read_settings
@@ -176,6 +177,7 @@ class Forgery:
     salt: bytes
     sealed: bytes
     manifest: Manifest
+    outbox: Outbox
 
     def resealed(self, *, plaintext: bytes | None = None, round: int | None = None) -> "Forgery":
         """Sealed anew with another plaintext or for another round; the manifest names the new bytes."""
@@ -195,7 +197,13 @@ class Forgery:
         return replace(self, manifest=replace(self.manifest, **facts))
 
     def commit(self, **facts: Any) -> "Forgery":
-        """Write it on chain with the institution's wallet; `facts` replace what is committed."""
+        """Write it on chain with the institution's wallet; `facts` replace what is committed.
+
+        Kept as an honest site keeps its own, so that the node can answer with the fingerprint of what it sent.
+        """
+        self.outbox.store_update(self.context.base_model, self.plaintext)
+        kept = StoredSubmission(self.sealed, self.manifest.to_bytes(), self.salt)
+        self.outbox.store_submission(self.context.round, kept)
         committed = UpdateCommitment(
             self.context.round,
             self.context.institution,
@@ -226,7 +234,8 @@ def forge(message: Message, context: Context) -> Forgery:
     expected = expectation(study, ledger, ledger.round(request.round), me, layout)
     plaintext = Codec(study.norm_bound).encode({name: np.zeros(shape) for name, shape in layout})
     empty = expected.manifest(bytes(32), epsilon=0)
-    blank = Forgery(study, ledger, expected.context, layout, plaintext, bytes(32), b"", empty)
+    outbox = Outbox(folder / "outbox")
+    blank = Forgery(study, ledger, expected.context, layout, plaintext, bytes(32), b"", empty, outbox)
     return blank.resealed()
 
 

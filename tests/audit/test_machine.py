@@ -210,7 +210,7 @@ def test_storage_that_an_operator_edited(chain, tmp_path):
     number = study.finalized_round()
     w3 = connect(chain.rpc_url)
     snapshot = command(w3, "evm_snapshot")
-    rounds, new_model = 15, 3  # slot of the mapping, place of the hash in a round
+    rounds, new_model = 17, 3  # slot of the mapping, place of the hash in a round
     slot = int.from_bytes(keccak(number.to_bytes(32) + rounds.to_bytes(32))) + new_model
     command(w3, "anvil_setStorageAt", study.address, f"0x{slot:064x}", "0x" + OTHER_HASH.hex())
     with pytest.raises(Fault, match="another global model than its events lead to") as fault:

@@ -100,8 +100,12 @@ def _check_file(case: Case, holds: _Holds, named: set[bytes], path: Path) -> Non
 
 
 def _parts(case: Case) -> list[Callable[[Case], Iterator[_Named]]]:
-    """What names artifacts: the study, and each round."""
-    return [_named_by_study, *(partial(_named_by_round, state=state) for state in case.rounds)]
+    """What names artifacts: the study, each round, and each record, which may be one that can't be read."""
+    return [
+        _named_by_study,
+        *(partial(_named_by_round, state=state) for state in case.rounds),
+        *(partial(_named_by_record, state=state) for state in case.proposed_rounds),
+    ]
 
 
 def _named_by_study(case: Case) -> Iterator[_Named]:
@@ -123,6 +127,9 @@ def _named_by_round(case: Case, state: RoundState) -> Iterator[_Named]:
     for member in case.accepted(state.number):
         yield _Named(submissions[member].sealed_hash, "the sealed update", state.number, member)
         yield _Named(submissions[member].manifest_hash, "the manifest", state.number, member)
+
+
+def _named_by_record(case: Case, state: RoundState) -> Iterator[_Named]:
     for entry in case.record(state).entries:
         for text, what in ((entry.sealed, "the sealed update"), (entry.manifest, "the manifest")):
             if text is not None:
