@@ -69,7 +69,7 @@ class StudyOnChain:
     ) -> None:
         self.rpc_url = rpc_url
         self.wallet = wallet or Wallet.create(folder / "coordinator.key")
-        self.rules = replace(RULES, **{"founders": size} | rules)
+        self.rules = replace(RULES, **{"founders": max(size, 1)} | rules)
         depth = finality_depth
         self.address = deploy(rpc_url, self.wallet, self.rules, finality_depth=depth)
         self.coordinator = LedgerClient(

@@ -64,7 +64,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         if (model == 0) revert EmptyModel();
         if (roster_ != roster) revert WrongRoster(roster);
         initialModel = model;
-        _seed = blockhash(block.number - 1);
+        _reseed();
         emit InitialModelApproved(model, provenance, roster_);
     }
 
@@ -320,6 +320,11 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         if (idOf(signer) != id || !ofTheRound) revert WrongSigner(signer, id);
     }
 
+    /// @dev What the next cohort is drawn from, where one is drawn.
+    function _reseed() private {
+        if (_rules.cohortSize != 0) _seed = blockhash(block.number - 1);
+    }
+
     /// @dev Floyd's sampling without replacement: one hash and one bit for each that is drawn, however many there are
     /// to draw from. Every subset is equally likely up to the modulo's bias, below 2^-239.
     function _draw(uint256 number, uint16 size) private returns (uint16[] memory ids) {
@@ -394,7 +399,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
     function _finalize(uint256 number) private {
         Round storage r = _rounds[number];
         r.phase = Phase.Finalized;
-        _seed = blockhash(block.number - 1);
+        _reseed();
         head = uint32(number);
         emit RoundFinalized(number, r.newModel);
         uint16[] memory ids = _accepted[number];
@@ -410,7 +415,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
 
     function _void(uint256 number, VoidCause cause) private {
         _rounds[number].phase = Phase.Void;
-        if (cause != VoidCause.Abandoned) _seed = blockhash(block.number - 1);
+        if (cause != VoidCause.Abandoned) _reseed();
         emit RoundVoided(number, cause);
     }
 

@@ -30,8 +30,8 @@ from fedchest.ledger.wallet import Wallet
 
 pytestmark = pytest.mark.e2e
 
-RULES_TYPE = "(bytes32,bytes32,uint32,uint32,uint16,uint16,bool,uint64,uint64)"
-INITIAL_MODEL_SLOT = 10
+RULES_TYPE = "(bytes32,bytes32,uint16,uint32,uint32,uint16,uint16,bool,uint64,uint64)"
+INITIAL_MODEL_SLOT = 11
 
 
 def case_of(ledger: LedgerClient, rpc_url: str, folder: Path) -> Case:

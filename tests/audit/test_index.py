@@ -62,7 +62,7 @@ def content(path: Path) -> dict[str, list[Any]]:
 
 
 @contextmanager
-def rolled_back(chain: LocalChain) -> Iterator[None]:
+def rolled_back(chain: LocalChain, study: StudyOnChain) -> Iterator[None]:
     """Undo on the chain what the block did."""
     w3 = connect(chain.rpc_url)
     snapshot = command(w3, "evm_snapshot")
@@ -70,6 +70,13 @@ def rolled_back(chain: LocalChain) -> Iterator[None]:
         yield
     finally:
         assert command(w3, "evm_revert", snapshot)
+        forget_sent(study)
+
+
+def forget_sent(study: StudyOnChain) -> None:
+    """Let the parties not want what was undone: they would send it again."""
+    for wallet in (study.wallet, *study.wallets):
+        wallet.path.with_suffix(".sent").unlink(missing_ok=True)
 
 
 def test_the_index_tells_what_the_chain_tells(played: StudyOnChain, tmp_path: Path) -> None:
@@ -194,11 +201,11 @@ def test_a_reorganised_chain_is_followed(
 ) -> None:
     path = fresh(tmp_path)
     ledger = played.coordinator
-    with rolled_back(chain):
+    with rolled_back(chain, played):
         ledger.abandon(ledger.current_round(), {})
         for _ in range(kept):
             abandoned_round(played)
-        with rolled_back(chain):
+        with rolled_back(chain, played):
             for _ in range(dropped):
                 abandoned_round(played)
             built(path, ledger, range_blocks=range_blocks)
@@ -229,7 +236,7 @@ def test_a_chain_rewritten_while_it_is_read_is_read_again(
     request: Any = resolve_name(requests)
     w3 = connect(chain.rpc_url)
     path = tmp_path / "index"
-    with rolled_back(chain):
+    with rolled_back(chain, played):
         built(path, played.coordinator, range_blocks=20)
         played.coordinator.abandon(played.coordinator.current_round(), {})
         snapshot = command(w3, "evm_snapshot")
@@ -242,6 +249,7 @@ def test_a_chain_rewritten_while_it_is_read_is_read_again(
             left -= 1
             if left == 0:
                 command(w3, "evm_revert", snapshot)
+                forget_sent(played)
                 pass_time(chain.rpc_url, 9)
                 abandoned_round(played, submitting=2)
             return answer
