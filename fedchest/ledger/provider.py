@@ -82,7 +82,7 @@ class PatientProvider(HTTPProvider):
         def attempt() -> None:
             try:
                 outcome.put(self._post(body, seconds))
-            except Exception as error:
+            except Exception as error:  # whatever it is, it is raised where the answer is waited for
                 outcome.put(error)
 
         Thread(target=attempt, daemon=True).start()

@@ -224,6 +224,19 @@ def test_shares_that_do_not_add_up_dispute_the_round(study: StudyOnChain) -> Non
     assert study.coordinator.events()[-1].values == {"cause": VoidCause.DISPUTED}
 
 
+def test_whether_a_proposal_came_before_the_submissions_deadline(
+    study: StudyOnChain, chain: LocalChain
+) -> None:
+    early = study.proposed_round()
+    assert not study.coordinator.was_proposed_late(study.coordinator.round(early))
+    for institution in range(3):
+        study.attest(institution, early)
+    late = _submitted(study)
+    advance(study, chain, RULES.submission_seconds + 1)
+    study.propose(late)
+    assert study.coordinator.was_proposed_late(study.coordinator.round(late))
+
+
 def test_another_fingerprint_of_the_sum_is_a_vote_against(study: StudyOnChain) -> None:
     round = study.proposed_round()
     study.attest(2, round, fingerprint=bytes(24))

@@ -69,10 +69,6 @@ def test_founders_other_than_those_approved_do_not_found(chain: LocalChain, tmp_
         study.institutions[2].approve_initial_model(INITIAL_MODEL, PROVENANCE, expected)
 
 
-def test_weights_that_could_not_be_added_exactly_are_refused(study) -> None:
-    assert study.coordinator._view("totalWeight") == 4 * WEIGHT
-
-
 # Membership.
 
 

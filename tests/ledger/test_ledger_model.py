@@ -484,9 +484,9 @@ UNREACHED = {
     "AccessControlBadConfirmation",
     "AddressEmptyCode",
     "InsufficientBalance",
-    # A sum of weights that 65,535 of the largest are needed for; test_governance.py tries it.
+    # The test below tries it.
     "TooHeavy",
-    # What malformed bytes lead to; test_client.py tries them.
+    # What malformed bytes lead to; test_governance.py tries them.
     "FailedCall",
     "ECDSAInvalidSignature",
     "ECDSAInvalidSignatureS",
@@ -508,3 +508,14 @@ def test_random_sequences_agree_with_the_model() -> None:
     # Else the two would agree about nothing; what the constructor says is tried in test_client.py.
     named = {entry["name"] for entry in artifact().abi if entry["type"] in ("event", "error")}
     assert named - said == UNREACHED
+
+
+def test_weights_that_could_not_be_added_exactly_are_refused() -> None:
+    heaviest, most = 2**16 - 1, 2**13
+    rules = Rules(CONFIG, b"a" * 32, most + 1, SECONDS, SECONDS, 0, 1, False, 10**6, BUDGET)
+    contract = ContractDriver(rules, COORDINATOR)
+    for number in range(1, most + 1):
+        contract.run(COORDINATOR, "registerFounder", f"0x{number:040x}", heaviest, BUDGET)
+    assert contract.view("totalWeight") == most * heaviest <= 2**29
+    with pytest.raises(LedgerRefusal, match="TooHeavy"):
+        contract.run(COORDINATOR, "registerFounder", f"0x{most + 1:040x}", heaviest, BUDGET)
