@@ -34,7 +34,7 @@ PAGES = {
     "events of an institution and kind": "/events?institution=7&kind=Attested",
     "verify": "/verify",
 }
-_COMMAND = [
+COMMAND = [
     sys.executable,
     "-c",
     "from fedchest.cli.main import main; main()",
@@ -64,7 +64,7 @@ def _timed(path: Path, rounds: int) -> dict[str, float]:
 
 @contextmanager
 def _served(path: Path) -> Iterator[str]:
-    with subprocess.Popen([*_COMMAND, str(path)], stdout=subprocess.PIPE, text=True) as server:
+    with subprocess.Popen([*COMMAND, str(path)], stdout=subprocess.PIPE, text=True) as server:
         assert server.stdout is not None
         try:
             announced = server.stdout.readline()

@@ -4,7 +4,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,19 +12,11 @@ import pytest
 import requests
 from playwright.sync_api import Browser, Page, sync_playwright
 
+from benchmarks.explorer import COMMAND
 from benchmarks.synthetic import SyntheticLedger
 from fedchest.audit.index import EventIndex
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-COMMAND = [
-    sys.executable,
-    "-c",
-    "from fedchest.cli.main import main; main()",
-    "audit",
-    "serve",
-    "--port",
-    "0",
-]
 PAGES = (
     "/",
     "/rounds",
