@@ -28,11 +28,16 @@ def decoded_call(call: bytes) -> tuple[str, tuple[Any, ...]]:
 
     Raises ChainError for bytes that are not exactly one function's call: no two encodings mean the same.
     """
-    name = _names().get(call[:_SELECTOR])
+    name = called(call)
     if name is None:
         raise ChainError(f"0x{call[:_SELECTOR].hex()} is no function of the ledger.")
     types = get_abi_input_types(_functions()[name])
     return name, _decoded(name, types, call[_SELECTOR:])
+
+
+def called(call: bytes) -> str | None:
+    """Name of the function that is called; None for none of the ledger's."""
+    return _names().get(call[:_SELECTOR])
 
 
 def encoded_rules(rules: Rules) -> bytes:
