@@ -140,6 +140,10 @@ class Views(ABC):
         """Whether the institution's update is accepted and its fingerprint not yet answered."""
         return bool(self._view("owes", round, institution))
 
+    def committed(self, round: int, institution: int) -> bytes:
+        """The institution's commitment in the round; zeros where there is none."""
+        return bytes(self._view("commitment", round, institution))
+
     def submission(self, round: int, institution: int) -> Submission | None:
         """What the institution committed to in the round, or None."""
         return self._submissions(round, institution).get(institution)

@@ -1,5 +1,7 @@
 """A file ledger read entry by entry: links, times, signatures and rules are checked before anything counts."""
 
+from collections.abc import Iterable
+
 from fedchest.errors import ChainError, TamperError
 from fedchest.ledger.calls import decoded_rules
 from fedchest.ledger.file.entry import CHAIN_ID, Entry, ledger_address
@@ -82,6 +84,14 @@ class Replay:
             raise TamperError(f"Entry {entry.number} is back-dated: it was not there at its time.")
         if entry.time > now + CLOCK_TOLERANCE:
             raise TamperError(f"Entry {entry.number} is {entry.time - now:.0f} seconds in the future.")
+
+
+def replayed(lines: Iterable[bytes], now: float) -> Replay:
+    """What the entries make, read at once. Raises TamperError as `Replay.take`."""
+    replay = Replay()
+    for line in lines:
+        replay.take(line, now=now, after=0.0)
+    return replay
 
 
 def _event(entry: Entry, index: int, emitted: Emitted) -> Event:
