@@ -68,7 +68,7 @@ def _read(path: Path, name: str, parse: Callable[[bytes], BlockRecord | None], k
 def _entry(line: bytes) -> BlockRecord | None:
     try:
         entry = Entry.from_line(line.removesuffix(b"\n"))
-    except (ValueError, TypeError, AttributeError, RecursionError):
+    except ValueError:
         return None
     return BlockRecord(entry.number, entry.time, entry.hash, (line,))
 

@@ -47,7 +47,7 @@ class Replay:
         number = len(self.lines) + 1
         try:
             entry = Entry.from_line(line)
-        except (ValueError, TypeError, AttributeError, RecursionError):
+        except ValueError:
             raise TamperError(f"Entry {number} is not of an entry's form.") from None
         if entry.number != number:
             raise TamperError(f"Entry {number} says that it is entry {entry.number}.")
