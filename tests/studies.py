@@ -88,6 +88,11 @@ class Study(ABC, Generic[_Kind]):
     def open(self, wallet: Wallet | None = None) -> _Kind:
         """Somebody's access to it."""
 
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """Where the ledger is, for another process."""
+
     @abstractmethod
     def advance(self, seconds: int) -> None:
         """Let the ledger's time pass."""
@@ -173,6 +178,10 @@ class StudyOnChain(Study[LedgerClient]):
         self._patience = patience
         super().__init__(folder, **options)
 
+    @property
+    def url(self) -> str:
+        return self.rpc_url
+
     def create(self) -> str:
         return deploy(self.rpc_url, self.wallet, self.rules, finality_depth=self._depth)
 
@@ -205,6 +214,10 @@ class StudyInFile(Study[FileLedger]):
 
     def now(self) -> float:
         return time.time() + self._ahead
+
+    @property
+    def url(self) -> str:
+        return self.path.as_uri()
 
     def create(self) -> str:
         return create_file_ledger(self.path, self.wallet, self.rules, clock=self.now)

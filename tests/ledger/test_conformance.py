@@ -3,8 +3,13 @@
 With test_governance.py the conformance suite of `Ledger`: who asks for `study` or `make_study` is run on each kind.
 """
 
+import os
+import subprocess
+import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -385,3 +390,67 @@ def test_a_reader_has_no_actions(study: AnyStudy) -> None:
 def test_rules_that_make_no_study_are_refused(make_study: MakeStudy) -> None:
     with pytest.raises(LedgerRefusal, match="InvalidRules"):
         make_study(minimum_accepted=0)
+
+
+# Processes.
+
+
+@contextmanager
+def actors(study: AnyStudy, action: str, *institutions: int) -> Iterator[list["subprocess.Popen[bytes]"]]:
+    """Institutions in processes of their own, which have the ledger open and wait for a line; killed in the end."""
+    script = Path(__file__).with_name("actor.py")
+    paths = os.pathsep.join([str(script.parents[1]), str(script.parents[2])])
+    started = [
+        subprocess.Popen(
+            [sys.executable, script, study.url, study.address, study.wallets[institution].path, action],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env={**os.environ, "PYTHONPATH": paths},
+        )
+        for institution in institutions
+    ]
+    try:
+        for actor in started:
+            assert actor.stdout is not None
+            assert actor.stdout.readline() == b"ready\n"
+        yield started
+    finally:
+        for actor in started:
+            actor.kill()
+            actor.communicate()
+
+
+def go(actor: "subprocess.Popen[bytes]") -> None:
+    assert actor.stdin is not None
+    actor.stdin.write(b"\n")
+    actor.stdin.flush()
+
+
+@pytest.mark.slow
+def test_processes_act_at_the_same_time(study: AnyStudy) -> None:
+    round = study.coordinator.open_round(CONFIG)
+    with actors(study, "submit", 0, 1, 2, 3) as started:
+        for actor in started:
+            go(actor)
+        assert [actor.wait(60) for actor in started] == [0, 0, 0, 0]
+    assert sorted(study.coordinator.submissions(round)) == [0, 1, 2, 3]
+
+
+@pytest.mark.slow
+def test_a_party_that_is_killed_while_it_acts_harms_nobody_and_goes_on(study: AnyStudy) -> None:
+    """Killed at any moment of an action: it is on the ledger or it is not, and both sides agree which."""
+    for _ in range(3):
+        with actors(study, "waver", 1) as (actor,):
+            reached = study.coordinator.head()[0] + 7
+            go(actor)
+            while study.coordinator.head()[0] < reached:
+                assert actor.poll() is None
+            actor.kill()
+            actor.wait()
+            again = study.open(study.wallets[1])
+            if 1 in again.supporters("pause"):
+                again.withdraw("pause")
+            told = [event.name for event in again.events() if event.name != "DecisionTaken"]
+            assert told.count("DecisionSupported") - told.count("SupportWithdrawn") == 3  # the first model's
+    assert study.coordinator.events() == study.open().events()
+    study.finalized_round()
