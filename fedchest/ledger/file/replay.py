@@ -71,10 +71,11 @@ class Replay:
             self.address = ledger_address(entry)
             self._state, emitted = create(decoded_rules(call), entry.sender, (CHAIN_ID, self.address))
             self.hashes.append(entry.parent)
-        self.lines.append(entry.to_line())
-        self.size += len(self.last) + 1
-        self.hashes.append(entry.hash)
-        self.events += [_event(entry, index, one) for index, one in enumerate(emitted)]
+        line, digest = entry.to_line(), entry.hash
+        self.lines.append(line)
+        self.size += len(line) + 1
+        self.hashes.append(digest)
+        self.events += [_event(entry, digest, index, one) for index, one in enumerate(emitted)]
         self.time = entry.time
 
     def _require_time(self, entry: Entry, now: float, after: float) -> None:
@@ -94,14 +95,14 @@ def replayed(lines: Iterable[bytes], now: float) -> Replay:
     return replay
 
 
-def _event(entry: Entry, index: int, emitted: Emitted) -> Event:
+def _event(entry: Entry, digest: bytes, index: int, emitted: Emitted) -> Event:
     name, fields = emitted
     values = dict(fields)
     return Event(
         block=entry.number,
         index=index,
         timestamp=entry.time,
-        transaction="0x" + entry.hash.hex(),
+        transaction="0x" + digest.hex(),
         sender=entry.sender,
         gas=0,
         name=name,
