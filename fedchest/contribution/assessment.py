@@ -17,7 +17,6 @@ from fedchest.contribution.design import (
     Design,
     Method,
     Scoring,
-    is_exact,
     leave_one_out,
     shapley,
     shapley_over,
@@ -58,14 +57,14 @@ class Trial:
 
     def design(self) -> Design:
         """Which coalitions are tried, and what the values are made of."""
-        if not is_exact(self.scoring, self.institutions):
+        if not self.scoring.is_exact(self.institutions):
             return shapley_over(self._orders())
         return (shapley if self.scoring.method is Method.SHAPLEY else leave_one_out)(self.institutions)
 
     def redrawn(self) -> list[Design]:
         """The design of each resample: drawn orders are drawn again from among themselves, what is exact stays."""
         count, orders = self.scoring.resamples, self.scoring.permutations
-        if is_exact(self.scoring, self.institutions):
+        if self.scoring.is_exact(self.institutions):
             return [self.design()] * count
         return [
             shapley_over(self._orders(), times)
@@ -115,7 +114,7 @@ def values(design: Design, known: Utilities) -> list[Fraction]:
     ]
 
 
-def _intervals(resampled: Sequence[list[Fraction] | None]) -> list[tuple[int, int]]:
+def _intervals(resampled: Sequence[list[Fraction] | None]) -> list[tuple[int | None, int | None]]:
     """By institution; empty where a resample measured nothing, or there is none."""
     drawn = [found for found in resampled if found is not None]
     if len(drawn) < len(resampled):

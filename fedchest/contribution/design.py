@@ -18,7 +18,6 @@ from math import factorial
 from pydantic import ConfigDict
 
 from fedchest.contribution.draws import Integers
-from fedchest.errors import ConfigError
 
 Coalition = int
 """Bit i stands for the i-th of the accepted institutions, in the order of their numbers."""
@@ -46,6 +45,17 @@ class Scoring:
     permutations: int
     resamples: int
 
+    def is_exact(self, institutions: int) -> bool:
+        """Whether values rest on all the coalitions that they could: unless drawn orders need fewer."""
+        return self.method is Method.LEAVE_ONE_OUT or 2**institutions <= self._of_orders(institutions)
+
+    def models(self, institutions: int) -> int:
+        """The most coalitions that a round may try."""
+        return institutions + 1 if self.method is Method.LEAVE_ONE_OUT else self._of_orders(institutions)
+
+    def _of_orders(self, institutions: int) -> int:
+        return self.permutations * (institutions - 1) + 2
+
 
 @dataclass(frozen=True)
 class Design:
@@ -58,12 +68,6 @@ class Design:
     def coalitions(self) -> tuple[Coalition, ...]:
         """Those whose utility counts, in ascending order."""
         return tuple(sorted(set().union(*self.coefficients)))
-
-
-def is_exact(scoring: Scoring, institutions: int) -> bool:
-    """Whether values rest on every coalition that they could: always, unless drawn orders need fewer."""
-    needed = scoring.permutations * (institutions - 1) + 2
-    return scoring.method is not Method.SHAPLEY or 2**institutions <= needed
 
 
 def leave_one_out(institutions: int) -> Design:
@@ -98,13 +102,3 @@ def shapley_over(orders: Integers, times: Integers | None = None) -> Design:
             own[before] = own.get(before, 0) - count
             before = joined
     return Design(coefficients, sum(counts))
-
-
-def require_feasible(scoring: Scoring, institutions: int) -> None:
-    """Raise ConfigError where more coalitions could be needed than a file of predictions holds."""
-    needed = scoring.permutations * (institutions - 1) + 2
-    if scoring.method is Method.SHAPLEY and needed > MOST_COALITIONS:
-        raise ConfigError(
-            f"rewards.permutations = {scoring.permutations}: with {institutions} institutions that may need"
-            f" {needed:,} models a round; allowed are {MOST_COALITIONS:,}."
-        )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fedchest.contribution import draws
 from fedchest.contribution.assessment import Trial, values
-from fedchest.contribution.design import Method, Scoring, is_exact, leave_one_out, shapley, shapley_over
+from fedchest.contribution.design import Method, Scoring, leave_one_out, shapley, shapley_over
 from fedchest.contribution.utility import Utilities
 
 SEED = b"s" * 32
@@ -94,7 +94,7 @@ def test_who_adds_the_same_gets_the_same_and_who_adds_nothing_nothing(players, n
 def test_no_more_coalitions_are_tried_than_drawn_orders_need(players, count):
     scoring = Scoring(Method.SHAPLEY, permutations=count, resamples=0)
     trial = Trial(scoring, players, SEED)
-    if is_exact(scoring, players):
+    if scoring.is_exact(players):
         assert len(trial.design().coalitions) == 2**players <= count * (players - 1) + 2
     else:
         assert len(trial.design().coalitions) <= count * (players - 1) + 2 < 2**players
