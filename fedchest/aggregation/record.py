@@ -35,6 +35,11 @@ class RecordValue:
     low: int | None
     high: int | None
 
+    @property
+    def score(self) -> int:
+        """What credits are split by: the value, or 0 where it is below."""
+        return max(self.value, 0)
+
 
 @dataclass(frozen=True)
 class RecordContribution:

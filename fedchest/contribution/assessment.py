@@ -41,11 +41,6 @@ class Value:
     low: int | None
     high: int | None
 
-    @property
-    def score(self) -> int:
-        """What credits are split by: the value, or 0 where it is below."""
-        return max(self.value, 0)
-
 
 @dataclass(frozen=True)
 class Trial:

@@ -15,9 +15,11 @@ from fedchest.errors import StoreError
 
 STEP_BITS = 11
 """A step of a quantised logit is 2^-11."""
+TOLERANCE = 16
+"""Steps that an inference elsewhere may be apart: 2^-7 in the logit; docs/rewards.md says what was measured."""
 
 _MAGIC = b"FCPRED\x00\x01"
-_HEADER = struct.Struct("<IIH")  # coalitions, images, labels
+_COALITIONS, _SHAPE = struct.Struct("<I"), struct.Struct("<IH")  # the second: images, labels
 _MIDDLE, _HIGHEST = 1 << 15, (1 << 16) - 1
 _PATIENT, _LOGIT = np.dtype("<u4"), np.dtype("<u2")
 _NEGATIVE, _POSITIVE, _LEFT_OUT = 0, 1, 2
@@ -35,9 +37,10 @@ class Truth:
     counted: NDArray[np.bool_]
 
     def to_bytes(self) -> bytes:
-        """Patients, then labels, as they stand in a file of predictions."""
+        """Their number, patients and labels, as they stand in a file of predictions."""
         labels = np.where(self.counted, np.where(self.positive, _POSITIVE, _NEGATIVE), _LEFT_OUT)
-        return self.patients.astype(_PATIENT).tobytes() + labels.astype(np.uint8).tobytes()
+        rows = self.patients.astype(_PATIENT).tobytes() + labels.astype(np.uint8).tobytes()
+        return _SHAPE.pack(*self.positive.shape) + rows
 
     def digest(self) -> bytes:
         """SHA-256 of `to_bytes` (32 bytes)."""
@@ -53,16 +56,17 @@ class Predictions:
 
     def to_bytes(self) -> bytes:
         """The canonical bytes, whose SHA-256 is in the round's record."""
-        header = _MAGIC + _HEADER.pack(*self.logits.shape)
+        header = _MAGIC + _COALITIONS.pack(len(self.logits))
         return header + self.truth.to_bytes() + self.logits.astype(_LOGIT).tobytes()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Predictions":
         """Parse `to_bytes` output. Raises StoreError for anything else."""
-        start = len(_MAGIC) + _HEADER.size
+        start = len(_MAGIC) + _COALITIONS.size + _SHAPE.size
         if len(content) < start or not content.startswith(_MAGIC):
             raise _malformed(content)
-        coalitions, images, labels = _HEADER.unpack_from(content, len(_MAGIC))
+        (coalitions,) = _COALITIONS.unpack_from(content, len(_MAGIC))
+        images, labels = _SHAPE.unpack_from(content, len(_MAGIC) + _COALITIONS.size)
         sizes = (images * _PATIENT.itemsize, images * labels, coalitions * images * labels * _LOGIT.itemsize)
         if len(content) != start + sum(sizes):
             raise _malformed(content)

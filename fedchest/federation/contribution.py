@@ -1,13 +1,13 @@
 """What each accepted update added to the model: computed by the coordinator, and again by whoever may open them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from eth_utils.crypto import keccak
 
 from fedchest.aggregation.fedavg import model_from_sum, weighted_sum
 from fedchest.aggregation.fingerprint import SumClaim
-from fedchest.aggregation.record import RecordValue
+from fedchest.aggregation.record import RecordContribution, RecordValue
 from fedchest.contribution.assessment import Trial, assess
 from fedchest.contribution.design import Coalition
 from fedchest.contribution.predictions import Predictions
@@ -21,19 +21,24 @@ _DOMAIN = keccak(b"fedchest/contribution/v1")
 
 @dataclass(frozen=True)
 class AcceptedUpdates:
-    """A round's accepted updates with their weight classes, in the order of the institutions' numbers."""
+    """A round's base model and accepted updates, with the weight classes of those institutions at least."""
 
     base: Arrays
-    updates: Sequence[EncodedUpdate]
-    weights: Sequence[int]
+    updates: Mapping[int, EncodedUpdate]
+    weights: Mapping[int, int]
     codec: Codec
+
+    @property
+    def institutions(self) -> list[int]:
+        """Whose updates they are: bit i of a coalition stands for the i-th of them."""
+        return sorted(self.updates)
 
     def model(self, coalition: Coalition) -> Arrays:
         """The model that the round would have given, had only `coalition` been accepted: the base model without any."""
-        chosen = [place for place in range(len(self.updates)) if coalition >> place & 1]
+        chosen = [id for place, id in enumerate(self.institutions) if coalition >> place & 1]
         if not chosen:
             return self.base
-        updates, weights = [self.updates[i] for i in chosen], [self.weights[i] for i in chosen]
+        updates, weights = [self.updates[id] for id in chosen], [self.weights[id] for id in chosen]
         total = weighted_sum(updates, weights)
         return model_from_sum(self.base, total, sum(weights), updates[0].layout, self.codec)
 
@@ -55,3 +60,8 @@ def values_of(predictions: Predictions, trial: Trial, accepted: Sequence[int]) -
         RecordValue(institution, value.value, value.low, value.high)
         for institution, value in zip(accepted, found, strict=True)
     )
+
+
+def scores_of(contribution: RecordContribution | None) -> list[int]:
+    """What is proposed beside the accepted institutions, in their order; nothing where credits follow the weights."""
+    return [] if contribution is None else [value.score for value in contribution.values]

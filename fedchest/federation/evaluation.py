@@ -65,8 +65,9 @@ class PublicEvaluation:
         if data is None:
             raise StoreError("There is no public set to measure contribution on.")
         truth = Truth(data.patients, data.targets > 0.5, data.mask)
-        logits = [quantised(predict(self._network(model), data)) for model in models]
-        return Predictions(truth, np.stack(logits))
+        none = np.empty((0, *truth.positive.shape), np.uint16)
+        logits = [quantised(predict(self._network(model), data))[None] for model in models]
+        return Predictions(truth, np.concatenate([none, *logits]))
 
     def temperatures(self, model: ChestModel) -> dict[str, float | None] | None:
         """By which each label's logits are to be divided, fitted to the public set; None without one."""
