@@ -91,7 +91,7 @@ def _follow_from_predictions(case: Case, rewards: StudyRewards, state: RoundStat
 
     def check(place: int) -> None:
         for what, expected, given in (
-            ("the record's value is not that", found[place], tried.stated.values[place]),
+            ("the record's value is not that", _text(found[place]), _text(tried.stated.values[place])),
             ("the proposed score is not that", found[place].score, proposed[place]),
         ):
             if given != expected:
@@ -105,6 +105,10 @@ def _follow_from_predictions(case: Case, rewards: StudyRewards, state: RoundStat
                 )
 
     return len(case.each(range(len(found)), check))
+
+
+def _text(value: RecordValue) -> str:
+    return f"{value.value} ({value.low} to {value.high}) of institution {value.institution}"
 
 
 def _follow_from_updates(
@@ -128,7 +132,7 @@ def _follow_from_updates(
             file=tried.file,
             round=state.number,
         )
-    scored = zip(tried.values(own), tried.stated.values, strict=True)
+    scored = zip(tried.values(own), tried.values(tried.predictions), strict=True)
     return int(apart[place]), max(abs(one.score - other.score) for one, other in scored)
 
 
