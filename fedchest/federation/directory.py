@@ -47,6 +47,7 @@ class SiteDocument(BaseModel):
     cache: Path
     epsilon_ledger: Path
     epsilon_budget: float
+    open_if_silent: bool
     artifacts: Path
     randomness_secret: Path | None
     randomness_label: str
