@@ -1,5 +1,6 @@
 """A round whose credits follow contribution, on a real chain; and every lie about it, refused or named."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from audit_support import failures
+from click.testing import CliRunner
 from small_federation import SmallFederation, founded, small_settings
 
 import fedchest.federation.run as run_module
@@ -22,6 +24,7 @@ from fedchest.audit.rules import ROUND_CREDITS
 from fedchest.audit.source import chain_source
 from fedchest.audit.steps.computation.updates import accepted_updates
 from fedchest.audit.verify import verify_run
+from fedchest.cli.audit import audit
 from fedchest.contribution.predictions import TOLERANCE, Predictions, quantised
 from fedchest.data.phantom.writer import write_phantom_cohort
 from fedchest.errors import StoreError
@@ -167,6 +170,32 @@ def test_the_auditors_own_copy_of_the_public_set(make_scored, measured_cohort, c
     assert other.verdict is Verdict.NOT_CHECKED and "has other labels" in other.detail
     missing = outcome(federation, "predictions", public_data=tmp_path / "nowhere")
     assert missing.verdict is Verdict.NOT_CHECKED and "can't be read" in missing.detail
+
+
+def test_credits_can_be_asked_for_with_scores_and_intervals(make_scored, tmp_path):
+    federation = make_scored()
+    federation.run()
+    federation.ledger.sync()
+    run, index = str(federation.directory.root), str(tmp_path / "index.sqlite")
+    node = ["--rpc", federation.rpc_url]
+    asked = CliRunner().invoke(audit, ["rewards", run, "--json", *node], standalone_mode=False)
+    rows = [json.loads(line) for line in asked.output.splitlines()]
+    (first, *_), institutions = rows, federation.ledger.institutions()
+    assert [row["credits"] for row in rows] == [institution.credits for institution in institutions]
+    told = [
+        (one["institution"], one["value"], one["low"], one["high"])
+        for row in rows
+        for one in row["contribution"]
+    ]
+    assert told == [(v.institution, v.value, v.low, v.high) for v in contribution(federation).values]
+    assert [row["contribution"][0]["score"] for row in rows] == list(federation.ledger.scores(1))
+    assert first["contribution"][0]["credits"] == first["credits"]
+    table = CliRunner().invoke(audit, ["rewards", run, *node], standalone_mode=False)
+    assert "millionths of the mean AUROC" in table.output and str(told[3][1]) in table.output
+    CliRunner().invoke(audit, ["index", run, "--out", index, *node], standalone_mode=False)
+    alone = CliRunner().invoke(audit, ["rewards", index, "--json"], standalone_mode=False)
+    (score,) = json.loads(alone.output.splitlines()[VICTIM])["contribution"]
+    assert score["score"] == federation.ledger.scores(1)[VICTIM] and score["value"] is None
 
 
 # The coordinator lies about the scores.
