@@ -27,8 +27,9 @@ from fedchest.audit.verify import verify_run
 from fedchest.cli.audit import audit
 from fedchest.contribution.predictions import TOLERANCE, Predictions, quantised
 from fedchest.data.phantom.writer import write_phantom_cohort
-from fedchest.errors import StoreError
+from fedchest.errors import ConfigError, StoreError
 from fedchest.federation.contribution import predict_coalitions, trial_of, values_of
+from fedchest.federation.prepare import prepare
 from fedchest.federation.study_data import study_data
 from fedchest.learning.evaluate import evaluate, predict
 from fedchest.ledger.client import LedgerClient
@@ -359,6 +360,16 @@ def test_a_record_that_names_no_predictions(make_scored, monkeypatch):
 
 
 # The rule itself.
+
+
+def test_contribution_needs_public_images_to_be_measured_on(image_cache, tmp_path):
+    write_phantom_cohort(tmp_path / "data", patients=8, validation_patients=0, size=32, seed=1, sites=1)
+    settings = small_settings(
+        tmp_path / "data", tmp_path / "run", image_cache, {"rewards": {"rule": "contribution"}}
+    )
+    with pytest.raises(ConfigError, match="no validation split to measure it on; allowed is 'weight'"):
+        prepare(settings, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("rule", "given"), [("weight", [1, 2, 3, 4]), ("contribution", [])])
