@@ -13,7 +13,7 @@ from fedchest.contribution.draws import Integers
 def concordance(scores: NDArray[np.uint16], positive: NDArray[np.bool_], weights: Integers) -> Integers:
     """Twice the pairs in order plus the tied ones, int64[B], under each row of `weights`.
 
-    `scores` and `positive` are [N]; `weights` int64[B, N] says how often each image counts, at most 2^15 on average.
+    `scores` and `positive` are [N]; `weights` int64[B, N] says how often each image counts, less than 2^31 in all.
     """
     order = np.argsort(scores, kind="stable")
     ranked = scores[order]

@@ -106,8 +106,10 @@ def test_credits_follow_the_scores_and_the_audit_finds_them_again(make_scored):
     assert all(value.low < value.high for value in stated.values)
     credits = [institution.credits for institution in federation.ledger.institutions()]
     assert credits == [ROUND_CREDITS * score // sum(scores) for score in scores]
+    before = {path: path.stat().st_mtime_ns for path in federation.directory.root.rglob("*")}
     report = verify_run(federation.directory, rpc_url=federation.rpc_url, keep_going=True)
     assert failures(report) == {}
+    assert {path: path.stat().st_mtime_ns for path in federation.directory.root.rglob("*")} == before
     assert outcome(federation, "scores").detail.startswith("4 scores and their intervals follow")
     assert outcome(federation, "predictions").verdict is Verdict.PASSED
 
