@@ -9,6 +9,7 @@ from benchmarks import (
     cache,
     cohort_size,
     consensus,
+    contribution,
     dp_step,
     event_index,
     explorer,
@@ -37,6 +38,7 @@ BENCHMARKS = {
     "explorer": explorer,
     "consensus": consensus,
     "audit_verify": audit_verify,
+    "contribution": contribution,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

@@ -50,6 +50,7 @@ class Case:
     key_file: Path
     keep_going: bool = False
     evidence: Sequence[Evidence] = ()
+    public_data: Path | None = None
 
     def each(self, items: Iterable[_Item], check: Callable[[_Item], _Result]) -> list[_Result]:
         """`check` of every item. Its Faults end it: at once, or all together at the end where the audit keeps going.
@@ -254,4 +255,6 @@ def _submission(values: Mapping[str, Any]) -> Submission:
 
 def _names_hashes(record: RoundRecord) -> bool:
     named = [text for entry in record.entries for text in (entry.sealed, entry.manifest) if text is not None]
+    if record.contribution is not None:
+        named.append(record.contribution.predictions)
     return all(_HASH.fullmatch(text) for text in named)

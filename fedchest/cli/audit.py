@@ -75,6 +75,13 @@ def index(run: Path | None, out: Path, contract: str | None, as_json: bool, rpc:
     help="sealing key that opens the updates; default: the auditor's",
 )
 @click.option(
+    "--data",
+    "public_data",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="where the public images are that contribution was measured on; default: where the coordinator had them",
+)
+@click.option(
     "--against",
     type=click.Path(path_type=Path),
     multiple=True,
@@ -87,6 +94,7 @@ def index(run: Path | None, out: Path, contract: str | None, as_json: bool, rpc:
 def verify(
     run: Path,
     key: Path | None,
+    public_data: Path | None,
     against: tuple[Path, ...],
     keep_going: bool,
     as_json: bool,
@@ -104,6 +112,7 @@ def verify(
         RunDirectory(run),
         rpc_url=rpc,
         key=key,
+        public_data=public_data,
         against=against,
         keep_going=keep_going,
         on_step=None if as_json else lambda outcome: _show(console, outcome),

@@ -15,6 +15,7 @@ def contract(case: Case) -> str:
     _one_address(case)
     ledger = _shipped_code(case)
     _study_is_on_chain(case, ledger)
+    _rules_are_the_studys(case, ledger)
     copies = len(case.study_files())
     return f"{ledger.address} runs the shipped code; {copies} copies of the study hash to the chain's"
 
@@ -60,3 +61,15 @@ def _study_is_on_chain(case: Case, ledger: LedgerClient) -> None:
             )
 
     case.each(case.study_files(), check)
+
+
+def _rules_are_the_studys(case: Case, ledger: LedgerClient) -> None:
+    """The contract splits credits by what the study says."""
+    by_contribution = case.study.rewards is not None
+    if ledger.rules().by_contribution != by_contribution:
+        names = {True: "by contribution", False: "by weight class"}
+        raise Fault(
+            "the contract's credits follow another rule than the study's",
+            expected=names[by_contribution],
+            found=names[not by_contribution],
+        )
