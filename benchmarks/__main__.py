@@ -9,11 +9,13 @@ from benchmarks import (
     cache,
     cohort_size,
     consensus,
+    contribution,
     dp_step,
     event_index,
     explorer,
     file_ledger,
     gas,
+    growth,
     loading,
     round_overhead,
     scale,
@@ -34,9 +36,11 @@ BENCHMARKS = {
     "event_index": event_index,
     "file_ledger": file_ledger,
     "gas": gas,
+    "growth": growth,
     "explorer": explorer,
     "consensus": consensus,
     "audit_verify": audit_verify,
+    "contribution": contribution,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

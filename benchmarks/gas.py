@@ -1,8 +1,8 @@
 """Gas and time of a round against the number of institutions, on Anvil: what each party's transactions use.
 
 The baseline of gas is a transaction that does nothing, 21,000. `chain time` is what the node itself takes for a round's
-blocks, one transaction each: they are repeated from the journal in a node of their own. Its baseline is the round as the
-parties play it one after another, with each one's rehearsal, receipt and views.
+blocks, one transaction each: they are repeated from the journal in a node of their own. Its baseline is the round as
+the parties play it one after another, with each one's rehearsal, receipt and views.
 """
 
 import tempfile

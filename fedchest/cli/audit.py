@@ -15,6 +15,7 @@ from fedchest.audit.verify import verify_run
 from fedchest.cli.bundle import check_bundle_command
 from fedchest.cli.progress import index_progress
 from fedchest.cli.proof import check, prove
+from fedchest.cli.prune import prune_command
 from fedchest.cli.serve import serve
 from fedchest.cli.trail import RpcOption, budget, export, log, rewards, rounds, show, sql
 from fedchest.errors import ConfigError
@@ -32,7 +33,9 @@ def audit() -> None:
     """Ask a run's trail, index it, or verify the run against its chain."""
 
 
-for command in (log, rounds, show, budget, rewards, sql, export, serve, prove, check, check_bundle_command):
+_TRAIL = (log, rounds, show, budget, rewards, sql, export, serve)
+_PROOFS = (prove, check, check_bundle_command, prune_command)
+for command in (*_TRAIL, *_PROOFS):
     audit.add_command(command)
 
 
@@ -73,6 +76,13 @@ def index(run: Path | None, out: Path, contract: str | None, as_json: bool, rpc:
     help="sealing key that opens the updates; default: the auditor's",
 )
 @click.option(
+    "--data",
+    "public_data",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="where the public images are that contribution was measured on; default: where the coordinator had them",
+)
+@click.option(
     "--against",
     type=click.Path(path_type=Path),
     multiple=True,
@@ -85,6 +95,7 @@ def index(run: Path | None, out: Path, contract: str | None, as_json: bool, rpc:
 def verify(
     run: Path,
     key: Path | None,
+    public_data: Path | None,
     against: tuple[Path, ...],
     keep_going: bool,
     as_json: bool,
@@ -102,6 +113,7 @@ def verify(
         RunDirectory(run),
         rpc_url=rpc,
         key=key,
+        public_data=public_data,
         against=against,
         keep_going=keep_going,
         on_step=None if as_json else lambda outcome: _show(console, outcome),

@@ -80,6 +80,7 @@ class RunDirectory:
         self.settings = root / "settings.json"
         self.provenance = root / "provenance.json"
         self.results = root / "results.json"
+        self.pruned = root / "pruned.jsonl"
         self.calibration = root / "calibration.json"
         self.curves = root / "curves.png"
 

@@ -170,20 +170,27 @@ class _Sizes(NamedTuple):
 
 
 def _sizes(directory: RunDirectory, state: RoundState) -> _Sizes:
-    """Bytes sent: the base model and the proposal to each member, the replies back. Stored: replies, model, record."""
+    """Bytes sent: the base model and the proposal to each member, the replies back.
+
+    Stored: replies, model, record, and predictions where credits follow contribution.
+    """
     store = directory.artifacts
     sent = store.path(state.base_model).stat().st_size * state.members
     if state.new_model == bytes(32):
         return _Sizes(sent, 0)
     record_bytes = store.get(state.record)
+    record = RoundRecord.from_bytes(record_bytes)
     received = [
         store.path(bytes.fromhex(digest)).stat().st_size
-        for entry in RoundRecord.from_bytes(record_bytes).entries
+        for entry in record.entries
         for digest in (entry.sealed, entry.manifest)
         if digest is not None
     ]
     model = store.path(state.new_model).stat().st_size
-    return _Sizes(sent + model * state.members + sum(received), sum(received) + model + len(record_bytes))
+    stored = sum(received) + model + len(record_bytes)
+    if record.contribution is not None:
+        stored += store.path(bytes.fromhex(record.contribution.predictions)).stat().st_size
+    return _Sizes(sent + model * state.members + sum(received), stored)
 
 
 def _institutions(ledger: Ledger, local_only: Mapping[int, float | None]) -> list[InstitutionFigures]:

@@ -15,6 +15,7 @@ def contract(case: Case) -> str:
     _one_address(case)
     ledger = _shipped_code(case)
     _study_is_on_chain(case, ledger)
+    _rules_are_the_studys(case, ledger)
     copies = len(case.study_files())
     code = "is the file's; no code is pinned" if case.in_file else "runs the shipped code"
     return f"{ledger.address} {code}; {copies} copies of the study hash to the ledger's"
@@ -61,3 +62,15 @@ def _study_is_on_chain(case: Case, ledger: Ledger) -> None:
             )
 
     case.each(case.study_files(), check)
+
+
+def _rules_are_the_studys(case: Case, ledger: Ledger) -> None:
+    """The contract splits credits by what the study says."""
+    by_contribution = case.study.rewards is not None
+    if ledger.rules().by_contribution != by_contribution:
+        names = {True: "by contribution", False: "by weight class"}
+        raise Fault(
+            "the contract's credits follow another rule than the study's",
+            expected=names[by_contribution],
+            found=names[not by_contribution],
+        )
