@@ -170,17 +170,20 @@ class _Sizes(NamedTuple):
 
 
 def _sizes(directory: RunDirectory, state: RoundState) -> _Sizes:
-    """Bytes sent: the base model and the proposal to each member, the replies back. Stored: replies, model, record."""
+    """Bytes sent: the base model and the proposal to each member, the replies back. Stored: replies, model, record.
+
+    An update that was pruned counts for nothing.
+    """
     store = directory.artifacts
     sent = store.path(state.base_model).stat().st_size * state.members
     if state.new_model == bytes(32):
         return _Sizes(sent, 0)
     record_bytes = store.get(state.record)
     received = [
-        store.path(bytes.fromhex(digest)).stat().st_size
+        store.path(digest).stat().st_size
         for entry in RoundRecord.from_bytes(record_bytes).entries
-        for digest in (entry.sealed, entry.manifest)
-        if digest is not None
+        for digest in map(bytes.fromhex, filter(None, (entry.sealed, entry.manifest)))
+        if digest in store
     ]
     model = store.path(state.new_model).stat().st_size
     return _Sizes(sent + model * state.members + sum(received), sum(received) + model + len(record_bytes))
