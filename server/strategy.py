@@ -71,8 +71,9 @@ class VerifiedFedAvg(FedAvg):
         Where an accepted institution fell silent and consented to it, the others vouch for its share.
         """
         state = self._state()
-        for opened in self._coordinator.updates_to_open(state):
-            self._grid.send_and_receive(self._to_members(state, opened.to_record(), VOUCH))
+        # All at once: one wait for those who hang is all that the deadline leaves.
+        opened = [one.to_record() for one in self._coordinator.updates_to_open(state)]
+        self._grid.send_and_receive([m for one in opened for m in self._to_members(state, one, VOUCH)])
         self._coordinator.settle(state)
         return None
 

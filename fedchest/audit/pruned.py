@@ -8,6 +8,9 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from fedchest.errors import StoreError
 from fedchest.files import append_durably
 
+UPDATE, SUM = "the sealed update", "the proposed sum"
+"""What the pruning rule lets go; a list that names anything else as pruned excuses nothing."""
+
 
 @dataclass(frozen=True)
 class PrunedArtifact:
