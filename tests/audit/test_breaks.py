@@ -10,10 +10,12 @@ from flwr.app import Context, Message, RecordDict
 from small_federation import forge, liar
 from studies import CONFIG, StudyOnChain
 
+from fedchest.audit.pruned import PrunedArtifact, append_pruned, read_pruned
 from fedchest.audit.pruning import prune
 from fedchest.audit.rules import drawn
 from fedchest.audit.source import run_ledger
 from fedchest.audit.verify import verify_run
+from fedchest.errors import StoreError
 from fedchest.federation.apps import client_app
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import STUDY, WALLET, RunDirectory, read_document, read_study
@@ -78,8 +80,6 @@ def test_what_the_rule_keeps_is_missing_and_never_pruned(finished_run, tmp_path,
             "initial": ledger.initial_model(),
             "manifest": ledger.submission(2, 0).manifest_hash,
         }[kind]
-    from fedchest.audit.pruned import PrunedArtifact, append_pruned
-
     append_pruned(directory.pruned, PrunedArtifact(digest.hex(), "the sealed update", 1, None, 1))
     directory.artifacts.path(digest).unlink()
     report = verify_run(directory, keep_going=True)
@@ -127,3 +127,8 @@ def test_a_coordinator_does_not_choose_the_cohort_by_letting_rounds_expire(chain
     study.coordinator.expire(1)
     study.coordinator.open_round(CONFIG)
     assert set(study.coordinator.members(2)) != wanted
+
+
+def test_a_list_that_is_no_file_is_one_sentence(tmp_path):
+    with pytest.raises(StoreError, match="is no list of pruned artifacts"):
+        read_pruned(tmp_path)
