@@ -58,13 +58,17 @@ def measured_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_scored(measured_cohort: Path, image_cache: Path, tmp_path: Path) -> Iterator[MakeScored]:
-    """Founds a small federation of 4 hospitals whose credits follow contribution; arguments are sections."""
+    """Founds a small federation of 4 hospitals whose credits follow contribution; arguments are sections.
+
+    Training repeats itself from the seed, so that the values are the same each time and not all below 0.
+    """
     with ExitStack() as chains:
 
         def make(**sections: Mapping[str, Any]) -> SmallFederation:
             rewards = {"rule": "contribution", "resamples": 20, **sections.pop("rewards", {})}
             training = {"steps": 4, "learning_rate": 0.01}
-            merged = {**sections, "rewards": rewards, "training": training}
+            privacy = {"reproducible_noise": True}
+            merged = {**sections, "rewards": rewards, "training": training, "privacy": privacy}
             settings = small_settings(measured_cohort, tmp_path / "run", image_cache, merged)
             return chains.enter_context(founded(settings))
 
