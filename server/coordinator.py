@@ -41,8 +41,8 @@ from fedchest.federation.progress import ProgressLog
 from fedchest.federation.recomputation import recompute, sum_claim
 from fedchest.federation.study import Study
 from fedchest.ledger.artifact_tree import artifact_root, round_artifacts
-from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.contract import LedgerRefusal
+from fedchest.ledger.ledger import Ledger
 from fedchest.ledger.records import Institution, Phase, Proposal, RoundState, Submission
 from fedchest.protection.codec import Codec, EncodedUpdate, Layout
 from fedchest.protection.context import UpdateContext
@@ -70,7 +70,7 @@ class Coordinator:
         self,
         document: CoordinatorDocument,
         study: Study,
-        ledger: LedgerClient,
+        ledger: Ledger,
         key: X25519PrivateKey,
         folder: Path,
     ) -> None:

@@ -21,6 +21,7 @@ from fedchest.cli.trail import RpcOption, budget, export, log, rewards, rounds, 
 from fedchest.errors import ConfigError
 from fedchest.federation.directory import RunDirectory
 from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.ledger import Ledger
 from fedchest.ledger.rpc import connect
 from fedchest.protection.keys import load_sealing_key
 
@@ -145,7 +146,7 @@ def _print_verdict(console: Console, verdict: Verdict, name: str) -> None:
 
 
 @contextmanager
-def _ledger(run: Path | None, rpc: str | None, contract: str | None) -> Iterator[LedgerClient]:
+def _ledger(run: Path | None, rpc: str | None, contract: str | None) -> Iterator[Ledger]:
     """The contract that RUN pins, or the one named beside a node's address."""
     if run is not None and contract is None:
         with run_ledger(RunDirectory(run), rpc) as ledger:

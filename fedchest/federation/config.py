@@ -308,7 +308,10 @@ class RewardsSettings(_Section):
 class ChainSettings(_Section):
     """The chain that holds the record."""
 
-    chain: Literal["anvil", "ganache"] = Field("anvil", description="local chain that is started for the run")
+    chain: Literal["anvil", "ganache", "file"] = Field(
+        "anvil",
+        description="local chain that is started for the run; file: none, a hash-chained file instead",
+    )
     rpc: str | None = Field(None, description="use the chain at this JSON-RPC address instead")
     chain_port: int | None = Field(
         None, ge=1, le=65535, description="port of the local chain; default: a free one"
@@ -329,6 +332,17 @@ class ChainSettings(_Section):
     minimum_accepted: int = Field(1, ge=1, description="fewest accepted updates that make a model")
     cohort_size: int = Field(0, ge=0, description="institutions drawn for a round; 0: all")
     crash_only: bool = Field(False, description="simple majority: not Byzantine-safe, and reports say so")
+
+    @model_validator(mode="after")
+    def _file_is_no_chain(self) -> "ChainSettings":
+        if self.chain == "file":
+            for name in ("rpc", "chain_port", "finality_depth"):
+                value = getattr(self, name)
+                if value:
+                    raise ValueError(
+                        f"chain.{name} = {value}: with chain.chain = file there is no chain; leave it out"
+                    )
+        return self
 
 
 class RunSettings(_Section):

@@ -11,7 +11,7 @@ from fedchest.federation.config import Settings
 from fedchest.federation.directory import ROUNDS, RunDirectory, read_document, read_json
 from fedchest.federation.study import Study
 from fedchest.files import write_atomically
-from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.ledger import Ledger
 from fedchest.ledger.records import Event, Phase, RoundState
 
 
@@ -77,7 +77,7 @@ class Results(_Figures):
 def collect(
     directory: RunDirectory,
     study: Study,
-    ledger: LedgerClient,
+    ledger: Ledger,
     settings: Settings,
     local_only: Mapping[int, float | None],
 ) -> Results:
@@ -126,7 +126,7 @@ def read_results(directory: RunDirectory) -> Results:
 
 def _rounds(
     directory: RunDirectory,
-    ledger: LedgerClient,
+    ledger: Ledger,
     events: Sequence[Event],
     notes: Mapping[int, Mapping[str, Any]],
 ) -> list[RoundFigures]:
@@ -193,7 +193,7 @@ def _sizes(directory: RunDirectory, state: RoundState) -> _Sizes:
     return _Sizes(sent + model * state.members + sum(received), stored)
 
 
-def _institutions(ledger: LedgerClient, local_only: Mapping[int, float | None]) -> list[InstitutionFigures]:
+def _institutions(ledger: Ledger, local_only: Mapping[int, float | None]) -> list[InstitutionFigures]:
     return [
         InstitutionFigures(
             name=f"hospital {institution.id + 1}",
