@@ -14,6 +14,7 @@ from fedchest.ledger.calls import encoded_call
 from fedchest.ledger.file.entry import Entry
 from fedchest.ledger.file.ledger import FileLedger, create_file_ledger
 from fedchest.ledger.file.replay import CLOCK_TOLERANCE
+from fedchest.ledger.opening import open_ledger
 from fedchest.ledger.records import Phase
 from fedchest.ledger.wallet import Wallet
 
@@ -306,3 +307,10 @@ def test_a_ledger_that_is_not_there_is_one_sentence(study: StudyInFile) -> None:
     study.path.unlink()
     with pytest.raises(StoreError, match="can't be opened"):
         study.open()
+
+
+def test_a_folder_may_have_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "a b%20c#d?é"
+    folder.mkdir()
+    study = StudyInFile(folder)
+    assert open_ledger(study.url, study.address).current_round() == 0
