@@ -9,7 +9,7 @@ from fedchest.ledger.hashes import proposal_hash, roster_hash
 from fedchest.ledger.records import REQUIRED_CHECKS, Attestation, Proposal, Rules, UpdateCommitment
 from fedchest.ledger.wallet import Wallet
 
-RULES = Rules(b"c" * 32, b"a" * 32, 1, 600, 600, 0, 2, False, 10**6, 10**9)
+RULES = Rules(b"c" * 32, b"a" * 32, 1, 600, 600, 0, 2, False, False, 10**6, 10**9)
 INITIAL, PROVENANCE = b"i" * 32, b"v" * 32
 
 
@@ -39,8 +39,8 @@ class Study:
             for id, site in enumerate(self.sites)
         ]
         model = hashlib.sha256(base).digest()
-        proposal = Proposal(model, b"r" * 32, b"q" * 32, bytes(24))
-        proposed = self.coordinator.propose(number, proposal, range(len(self.sites)), {}).gas
+        proposal = Proposal(model, b"r" * 32, b"q" * 32, bytes(24), b"t" * 32)
+        proposed = self.coordinator.propose(number, proposal, range(len(self.sites)), (), {}).gas
         accepted = range(len(self.sites))
         attestation = Attestation(
             proposal_hash(proposal, accepted), model, bytes(24), bytes(24), REQUIRED_CHECKS

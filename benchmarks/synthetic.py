@@ -11,7 +11,7 @@ REGISTERED, MEMBERS = 100, 10
 START, BLOCK_SECONDS = 1_790_000_000, 12
 """The first block's time, and the seconds from one to the next."""
 
-RULES = Rules(b"c" * 32, b"a" * 32, 100, 600, 600, 0, 2, False, 10**6, 10**9)
+RULES = Rules(b"c" * 32, b"a" * 32, 100, 600, 600, 0, 2, False, False, 10**6, 10**9)
 _BLOCKS_A_ROUND = 4
 
 
@@ -81,7 +81,9 @@ class SyntheticLedger:
             "record": digest(number, 0, "record"),
             "sum_hash": digest(number, 0, "sum"),
             "fingerprint": bytes(24),
+            "artifacts": digest(number, 0, "artifacts"),
             "accepted": tuple(accepted),
+            "scores": (),
             "deadline": 0,
         }
         attested = {

@@ -22,7 +22,7 @@ SETTINGS: dict[str, Any] = {
     "evmVersion": "paris",
     # No metadata hash: the bytecode depends on the code alone, not on comments or file names.
     "metadata": {"bytecodeHash": "none", "appendCBOR": False},
-    "optimizer": {"enabled": True, "runs": 1000},
+    "optimizer": {"enabled": True, "runs": 500},
     # Through Yul: smaller and cheaper code than the older pipeline makes.
     "viaIR": True,
 }

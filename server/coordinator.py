@@ -32,6 +32,7 @@ from fedchest.federation.party import open_ledger
 from fedchest.federation.progress import ProgressLog
 from fedchest.federation.recomputation import recompute, sum_claim
 from fedchest.federation.study import Study
+from fedchest.ledger.artifact_tree import artifact_root, round_artifacts
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.contract import LedgerRefusal
 from fedchest.ledger.records import Institution, Phase, Proposal, RoundState
@@ -137,7 +138,7 @@ class Coordinator:
             return
         sum_hash = self._store_sum(members, accepted, layout)
         proposal = self._proposal(state, received, sorted(accepted), sum_hash, layout)
-        self.ledger.propose(state.number, proposal, sorted(accepted), refusals)
+        self.ledger.propose(state.number, proposal, sorted(accepted), (), refusals)
         self._progress.report("proposed", round=state.number, accepted=len(accepted), refused=len(refusals))
 
     def _store_sum(
@@ -161,7 +162,9 @@ class Coordinator:
         found = recompute(base, total, claim, layout, Codec(self.study.norm_bound))
         self.artifacts.put(model_bytes(found.model))
         record = self.artifacts.put(_record(state, found.new_model, received).to_bytes())
-        return Proposal(found.new_model, record, sum_hash, found.fingerprint)
+        submitted = self.ledger.submissions(state.number)
+        artifacts = round_artifacts({i: submitted[i] for i in accepted}, sum_hash, found.new_model, record)
+        return Proposal(found.new_model, record, sum_hash, found.fingerprint, artifact_root(artifacts))
 
     def settle(self, state: RoundState) -> None:
         """Wait for the quorum until the round's deadline; a round still undecided then is expired."""

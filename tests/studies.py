@@ -23,7 +23,7 @@ from fedchest.ledger.wallet import Wallet
 INITIAL_MODEL, NEW_MODEL, CONFIG, RECORD, PROVENANCE = (bytes([letter]) * 32 for letter in b"indrv")
 HASHES = (b"s" * 32, b"p" * 32, b"m" * 32)
 WEIGHT, BUDGET = 3, 8_000_000
-SUM_HASH = b"q" * 32
+SUM_HASH, ROOT = b"q" * 32, b"t" * 32
 RULES = Rules(
     study=CONFIG,
     app=b"a" * 32,
@@ -33,6 +33,7 @@ RULES = Rules(
     cohort_size=0,
     minimum_accepted=2,
     crash_only=False,
+    by_contribution=False,
     norm_bound=1_000_000,
     epsilon_budget=BUDGET,
 )
@@ -113,8 +114,9 @@ class StudyOnChain:
         """Propose a new model from institutions 0 and 1; `changes` as in `submit`."""
         accepted = changes.pop("accepted", [0, 1])
         refusals = changes.pop("refusals", {})
-        usual = Proposal(NEW_MODEL, RECORD, SUM_HASH, gathered(accepted))
-        return self.coordinator.propose(round, replace(usual, **changes), accepted, refusals)
+        scores = changes.pop("scores", ())
+        usual = Proposal(NEW_MODEL, RECORD, SUM_HASH, gathered(accepted), ROOT)
+        return self.coordinator.propose(round, replace(usual, **changes), accepted, scores, refusals)
 
     def attest(self, institution: int, round: int, **changes: Any) -> Receipt:
         """Attest as the institution, in agreement; `changes` replace parts of the attestation."""

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.37;
 
+import {MerkleProof} from "@openzeppelin/contracts/utils/cryptography/MerkleProof.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {BitMaps} from "@openzeppelin/contracts/utils/structs/BitMaps.sol";
 
@@ -17,7 +18,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
     using BitMaps for BitMaps.BitMap;
     using Submissions for Submission;
 
-    uint8 public constant REQUIRED_CHECKS = 0x3F;
+    uint8 public constant REQUIRED_CHECKS = 0x7F;
     uint64 public constant ROUND_CREDITS = 1_000_000;
 
     uint32 public head;
@@ -29,11 +30,14 @@ contract FedChestLedger is IFedChestLedger, Institutions {
     Rules private _rules;
     mapping(uint256 round => Round) private _rounds;
     mapping(uint256 round => uint16[]) private _accepted;
+    mapping(uint256 round => uint32[]) private _scores;
     mapping(uint256 round => mapping(uint16 institution => bytes32)) private _commitments;
     mapping(uint256 round => BitMaps.BitMap) private _members;
     mapping(uint256 round => BitMaps.BitMap) private _attested;
     mapping(uint256 round => BitMaps.BitMap) private _owing;
     mapping(uint256 round => BitMaps.BitMap) private _equivocated;
+    mapping(uint256 round => mapping(uint16 institution => BitMaps.BitMap)) private _vouchers;
+    mapping(uint256 round => mapping(uint16 institution => mapping(bytes24 share => uint16))) private _vouched;
     mapping(bytes32 hash => bool) public isAllowed;
 
     modifier noLiveRound() {
@@ -163,6 +167,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         uint256 number,
         Proposal calldata proposal,
         uint16[] calldata accepted_,
+        uint32[] calldata scores_,
         Refusal[] calldata refusals
     ) external whenNotPaused onlyRole(COORDINATOR) {
         Round storage r = _rounds[number];
@@ -170,6 +175,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         if (proposal.newModel == 0) revert EmptyModel();
         Fingerprint.check(proposal.fingerprint);
         _checkAccepted(number, accepted_);
+        _checkScores(accepted_.length, scores_.length);
         _recordRefusals(number, refusals);
         _checkDisjoint(accepted_, refusals);
         r.phase = Phase.Proposed;
@@ -179,8 +185,10 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         r.sumHash = proposal.sumHash;
         r.fingerprint = proposal.fingerprint;
         r.unanswered = uint16(accepted_.length);
-        r.proposal = keccak256(abi.encode(proposal, accepted_));
+        r.proposal = keccak256(abi.encode(proposal, accepted_, scores_));
+        r.artifacts = proposal.artifacts;
         _accepted[number] = accepted_;
+        _scores[number] = scores_;
         for (uint256 i = 0; i < accepted_.length; ++i) _owing[number].set(accepted_[i]);
         emit AggregateProposed(
             number,
@@ -188,7 +196,9 @@ contract FedChestLedger is IFedChestLedger, Institutions {
             proposal.record,
             proposal.sumHash,
             proposal.fingerprint,
+            proposal.artifacts,
             accepted_,
+            scores_,
             r.deadline
         );
     }
@@ -224,7 +234,27 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         );
         if (!counts) return;
         if (owes(number, id)) _answer(number, id, result.share);
-        _count(number, agrees);
+        if (agrees) ++r.agreeing;
+        else ++r.disagreeing;
+        _settle(number);
+    }
+
+    /// @inheritdoc IFedChestLedger
+    function answerFor(uint256 number, uint16 id, bytes32 proposal, bytes24 share) external whenNotPaused {
+        uint16 voucher = _activeId(msg.sender);
+        Round storage r = _rounds[number];
+        if (r.phase != Phase.Proposed) revert WrongPhase(number, r.phase);
+        if (proposal != r.proposal) revert WrongProposal(r.proposal);
+        if (block.timestamp > r.deadline) revert DeadlinePassed(r.deadline);
+        if (!isMember(number, voucher)) revert NotMember(number, voucher);
+        if (!owes(number, id)) revert NotOwed(number, id);
+        BitMaps.BitMap storage vouchers = _vouchers[number][id];
+        if (vouchers.get(voucher)) revert AlreadyVouched(number, id, voucher);
+        vouchers.set(voucher);
+        emit AnsweredFor(number, id, voucher, share);
+        if (++_vouched[number][id][share] < r.quorum) return;
+        _answer(number, id, share);
+        _settle(number);
     }
 
     /// @inheritdoc IFedChestLedger
@@ -263,6 +293,21 @@ contract FedChestLedger is IFedChestLedger, Institutions {
     }
 
     /// @inheritdoc IFedChestLedger
+    function scores(uint256 number) external view returns (uint32[] memory) {
+        return _scores[number];
+    }
+
+    /// @inheritdoc IFedChestLedger
+    function isArtifact(uint256 number, ArtifactKind kind, uint16 id, bytes32 hash, bytes32[] calldata proof)
+        external
+        view
+        returns (bool)
+    {
+        bytes32 leaf = keccak256(bytes.concat(keccak256(abi.encode(kind, id, hash))));
+        return MerkleProof.verifyCalldata(proof, _rounds[number].artifacts, leaf);
+    }
+
+    /// @inheritdoc IFedChestLedger
     function isMember(uint256 number, uint16 id) public view returns (bool) {
         return _members[number].get(id);
     }
@@ -284,12 +329,23 @@ contract FedChestLedger is IFedChestLedger, Institutions {
 
     // --------------------------------------------------------------------------------------------------- internals
 
-    function _submit(Submission calldata submission, address signer) private whenNotPaused {
+    function _pause() internal override {
+        super._pause();
+        _rounds[currentRound].halted = true;
+    }
+
+    function _unpause() internal override {
+        super._unpause();
+        _rounds[currentRound].halted = false;
+    }
+
+    function _submit(Submission calldata submission, address signer) private {
         uint256 number = submission.round;
         uint16 id = submission.institution;
         _requireOwn(id, signer);
         Round storage r = _rounds[number];
         Phase phase = r.phase;
+        if (r.halted) revert EnforcedPause();
         if (phase != Phase.Open && phase != Phase.Submitting) revert WrongPhase(number, phase);
         if (block.timestamp > r.deadline) revert DeadlinePassed(r.deadline);
         if (!isMember(number, id)) revert NotMember(number, id);
@@ -358,6 +414,12 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         }
     }
 
+    /// @dev Where credits go by weight class nobody scores.
+    function _checkScores(uint256 institutions, uint256 given) private view {
+        uint256 expected = _rules.byContribution ? institutions : 0;
+        if (given != expected) revert WrongScores(given, expected);
+    }
+
     function _recordRefusals(uint256 number, Refusal[] calldata refusals) private {
         for (uint256 i = 0; i < refusals.length; ++i) {
             uint16 id = refusals[i].institution;
@@ -387,10 +449,8 @@ contract FedChestLedger is IFedChestLedger, Institutions {
     }
 
     /// @dev Rejection comes first: a round that can't reach its quorum is over, whatever the shares say.
-    function _count(uint256 number, bool agrees) private {
+    function _settle(uint256 number) private {
         Round storage r = _rounds[number];
-        if (agrees) ++r.agreeing;
-        else ++r.disagreeing;
         if (r.disagreeing > r.members - r.quorum) _void(number, VoidCause.Rejected);
         else if (r.unanswered == 0 && r.gathered != r.fingerprint) _void(number, VoidCause.Disputed);
         else if (r.unanswered == 0 && r.agreeing >= r.quorum) _finalize(number);
@@ -403,14 +463,21 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         head = uint32(number);
         emit RoundFinalized(number, r.newModel);
         uint16[] memory ids = _accepted[number];
-        uint256 total = 0;
-        for (uint256 i = 0; i < ids.length; ++i) total += _institutions[ids[i]].weightClass;
+        (uint32[] memory parts, uint256 total) = _parts(number, ids);
         for (uint256 i = 0; i < ids.length; ++i) {
-            Institution storage member = _institutions[ids[i]];
-            uint64 amount = uint64(uint256(ROUND_CREDITS) * member.weightClass / total);
-            member.credits += amount;
+            uint64 amount = uint64(uint256(ROUND_CREDITS) * parts[i] / total);
+            _institutions[ids[i]].credits += amount;
             emit Credited(number, ids[i], amount);
         }
+    }
+
+    /// @dev In what proportion the accepted share a round's credits; scores that are all 0 say nothing.
+    function _parts(uint256 number, uint16[] memory ids) private view returns (uint32[] memory parts, uint256 total) {
+        parts = _scores[number];
+        for (uint256 i = 0; i < parts.length; ++i) total += parts[i];
+        if (total != 0) return (parts, total);
+        parts = new uint32[](ids.length);
+        for (uint256 i = 0; i < ids.length; ++i) total += parts[i] = _institutions[ids[i]].weightClass;
     }
 
     function _void(uint256 number, VoidCause cause) private {

@@ -13,6 +13,9 @@ interface IFedChestLedger is IInstitutions {
 
     enum VoidCause { Abandoned, Rejected, Expired, Disputed }
 
+    /// @notice What a round's artifact is; the institution of the last three is 0.
+    enum ArtifactKind { SealedUpdate, Manifest, Sum, Model, Record }
+
     /// @param study Hash of the study document: the configuration that rounds run under, unless others are allowed.
     /// @param app Hash of the software that the institutions agreed to run.
     /// @param founders How many institutions found the study; all of them are listed before any approves.
@@ -21,6 +24,7 @@ interface IFedChestLedger is IInstitutions {
     /// @param cohortSize Institutions drawn for a round; 0 stands for all that are active.
     /// @param minimumAccepted Fewest accepted updates that a proposal may rest on.
     /// @param crashOnly Quorum floor(n/2)+1, which tolerates crashes only, instead of floor(2n/3)+1.
+    /// @param byContribution Credits by the proposed contribution scores instead of weight class.
     /// @param normBound Largest L2 norm of an update, in millionths.
     /// @param epsilonBudget Largest budget that an institution may be registered with, in micro-units of epsilon.
     struct Rules {
@@ -32,6 +36,7 @@ interface IFedChestLedger is IInstitutions {
         uint16 cohortSize;
         uint16 minimumAccepted;
         bool crashOnly;
+        bool byContribution;
         uint64 normBound;
         uint64 epsilonBudget;
     }
@@ -43,6 +48,7 @@ interface IFedChestLedger is IInstitutions {
     /// @param deadline Last second (block time) of the present phase.
     /// @param openedBlock Block in which the round opened.
     /// @param parent The finalized round whose model it starts from; 0 stands for the initial model.
+    /// @param halted Whether a pause stops it: a copy, so that a submission reads one word less.
     /// @param baseModel Hash of the global model that the round starts from.
     /// @param config Hash of the round's configuration.
     /// @param newModel Hash of the proposed global model; zero before a proposal.
@@ -51,7 +57,8 @@ interface IFedChestLedger is IInstitutions {
     /// @param fingerprint Of that sum, at the points that the commitments and `sumHash` fix.
     /// @param unanswered Accepted institutions whose own fingerprint is still missing.
     /// @param gathered Weighted sum of the fingerprints answered so far.
-    /// @param proposal Hash of all that was proposed: keccak256(abi.encode(proposal, accepted)).
+    /// @param proposal Hash of all that was proposed: keccak256(abi.encode(proposal, accepted, scores)).
+    /// @param artifacts Merkle root over the artifacts that the proposal rests on; see isArtifact.
     struct Round {
         Phase phase;
         uint16 members;
@@ -61,6 +68,7 @@ interface IFedChestLedger is IInstitutions {
         uint64 deadline;
         uint64 openedBlock;
         uint32 parent;
+        bool halted;
         bytes32 baseModel;
         bytes32 config;
         bytes32 newModel;
@@ -70,6 +78,7 @@ interface IFedChestLedger is IInstitutions {
         uint16 unanswered;
         bytes24 gathered;
         bytes32 proposal;
+        bytes32 artifacts;
     }
 
     /// @notice What an institution commits to; its EIP-712 digest is the commitment.
@@ -96,6 +105,7 @@ interface IFedChestLedger is IInstitutions {
         bytes32 record;
         bytes32 sumHash;
         bytes24 fingerprint;
+        bytes32 artifacts;
     }
 
     /// @notice What a member computed itself from the base model, the sum and its own update.
@@ -155,7 +165,9 @@ interface IFedChestLedger is IInstitutions {
         bytes32 record,
         bytes32 sumHash,
         bytes24 fingerprint,
+        bytes32 artifacts,
         uint16[] accepted,
+        uint32[] scores,
         uint64 deadline
     );
     event Attested(
@@ -166,6 +178,9 @@ interface IFedChestLedger is IInstitutions {
         bytes24 share,
         uint8 checks,
         bool agrees
+    );
+    event AnsweredFor(
+        uint256 indexed round, uint16 indexed institution, uint16 indexed voucher, bytes24 share
     );
     event Credited(uint256 indexed round, uint16 indexed institution, uint64 amount);
     event RoundFinalized(uint256 indexed round, bytes32 newModel);
@@ -199,6 +214,9 @@ interface IFedChestLedger is IInstitutions {
     error AcceptedAndRefused(uint16 institution);
     error MissingReason(uint16 institution);
     error AlreadyAttested(uint256 round, uint16 institution);
+    error WrongScores(uint256 given, uint256 expected);
+    error NotOwed(uint256 round, uint16 institution);
+    error AlreadyVouched(uint256 round, uint16 institution, uint16 voucher);
 
     // ----------------------------------------------------------------------------------------------------- actions
 
@@ -225,11 +243,13 @@ interface IFedChestLedger is IInstitutions {
         bytes calldata otherSignature
     ) external;
 
-    /// @notice Propose the aggregate of an open round. Coordinator only; both lists strictly increasing, no overlap.
+    /// @notice Propose the aggregate of an open round. Coordinator only; institutions strictly increasing, no overlap.
+    /// @param scores The accepted institutions' contributions, in their order; none where credits go by weight class.
     function proposeAggregate(
         uint256 round,
         Proposal calldata proposal,
         uint16[] calldata accepted,
+        uint32[] calldata scores,
         Refusal[] calldata refusals
     ) external;
 
@@ -241,6 +261,12 @@ interface IFedChestLedger is IInstitutions {
     /// institution has answered with its share, and void at once when the shares don't add up to the sum's fingerprint.
     /// After the outcome, until the next round opens, a vote is put on record and changes nothing.
     function attest(uint256 round, Attestation calldata attestation) external;
+
+    /// @notice Answer for an accepted institution that stays silent and whose update was opened to the caller: once a round
+    /// and institution. When a quorum of members has the same share, it counts as that institution's answer.
+    /// @param proposal Hash of the proposal that the share belongs to; see Round.
+    /// @param share Fingerprint of the opened update.
+    function answerFor(uint256 round, uint16 institution, bytes32 proposal, bytes24 share) external;
 
     /// @notice Void a live round whose deadline has passed. Anyone may call it.
     function expireRound(uint256 round) external;
@@ -265,11 +291,13 @@ interface IFedChestLedger is IInstitutions {
 
     /// @notice Checks that an agreeing attestation must have passed: 1 own update accepted under its own commitment or
     /// rightly absent, 2 base model and lineage, 4 weight classes, 8 the new model is what base model and sum give, 16 the
-    /// sum has the proposed hash and fingerprint, 32 the sum's mean is within the norm bound. That the sum is the sum of
+    /// sum has the proposed hash and fingerprint, 32 the sum's mean is within the norm bound, 64 the artifact root is
+    /// that of the round's artifacts. That the sum is the sum of
     /// the accepted updates is what the shares add up to, which this contract checks itself.
     function REQUIRED_CHECKS() external view returns (uint8);
 
-    /// @notice Credits that a finalized round splits among the accepted by weight class, rounded down.
+    /// @notice Credits that a finalized round splits among the accepted, rounded down: by weight class, or by score where the
+    /// rules say so and not all scores are 0.
     function ROUND_CREDITS() external view returns (uint64);
 
     function rules() external view returns (Rules memory);
@@ -308,4 +336,14 @@ interface IFedChestLedger is IInstitutions {
 
     /// @notice The institutions whose updates the proposal rests on, in increasing order.
     function accepted(uint256 round) external view returns (uint16[] memory);
+
+    /// @notice Their contribution scores, in the same order; none where credits go by weight class.
+    function scores(uint256 round) external view returns (uint32[] memory);
+
+    /// @notice Whether the round's proposal rests on that artifact, by a proof against the root that is on record.
+    /// @dev Leaves are keccak256(keccak256(abi.encode(kind, institution, hash))), pairs are hashed in sorted order.
+    function isArtifact(uint256 round, ArtifactKind kind, uint16 institution, bytes32 hash, bytes32[] calldata proof)
+        external
+        view
+        returns (bool);
 }

@@ -40,7 +40,9 @@ class ReplayedRound:
     submitted: dict[int, bytes] = field(default_factory=dict)
     refused: set[int] = field(default_factory=set)
     accepted: tuple[int, ...] = ()
+    scores: tuple[int, ...] = ()
     owing: set[int] = field(default_factory=set)
+    vouchers: dict[int, dict[int, bytes]] = field(default_factory=dict)
     attested: set[int] = field(default_factory=set)
 
 
@@ -118,9 +120,18 @@ class Machine(Registry):
         if not self.paused:
             self._foretell("Paused")
 
+    def _paused(self, event: Event, account: str) -> None:
+        super()._paused(event, account)
+        self._halt(halted=True)
+
     def _unpaused(self, event: Event, account: str) -> None:
         self._require(event, self.successor == NO_ONE, "a study that was not moved", self.successor)
         super()._unpaused(event, account)
+        self._halt(halted=False)
+
+    def _halt(self, *, halted: bool) -> None:
+        if self.rounds:
+            self._change(self.rounds[len(self.rounds)], halted=halted)
 
     # Rounds.
 
@@ -159,6 +170,7 @@ class Machine(Registry):
             deadline=deadline,
             opened_block=event.block,
             parent=parent,
+            halted=False,
             base_model=base_model,
             config=config,
             new_model=NO_HASH,
@@ -168,6 +180,7 @@ class Machine(Registry):
             unanswered=0,
             gathered=NOTHING,
             proposal=NO_HASH,
+            artifacts=NO_HASH,
         )
         self.rounds[number] = ReplayedRound(state, members)
 
@@ -227,7 +240,9 @@ class Machine(Registry):
         record: bytes,
         sum_hash: bytes,
         fingerprint: bytes,
+        artifacts: bytes,
         accepted: tuple[int, ...],
+        scores: tuple[int, ...],
         deadline: int,
     ) -> None:
         self._running(event)
@@ -236,8 +251,11 @@ class Machine(Registry):
         self._require(event, new_model != NO_HASH, "a model", "none")
         self._canonical(event, fingerprint)
         self._accepted_may_be(event, round, accepted)
+        scored = len(accepted) if self.rules.by_contribution else 0
+        self._equal(event, "number of scores", scored, len(scores))
         self._equal(event, "deadline", event.timestamp + self.rules.attestation_seconds, deadline)
-        round.accepted, round.owing = accepted, set(accepted)
+        round.accepted, round.owing, round.scores = accepted, set(accepted), scores
+        proposal = Proposal(new_model, record, sum_hash, fingerprint, artifacts)
         self._change(
             round,
             phase=Phase.PROPOSED,
@@ -247,7 +265,8 @@ class Machine(Registry):
             sum_hash=sum_hash,
             fingerprint=fingerprint,
             unanswered=len(accepted),
-            proposal=proposal_hash(Proposal(new_model, record, sum_hash, fingerprint), accepted),
+            proposal=proposal_hash(proposal, accepted, scores),
+            artifacts=artifacts,
         )
 
     def _attested(
@@ -276,7 +295,26 @@ class Machine(Registry):
         if counts and member.id in round.owing:
             self._answer(event, round, member, share)
         if counts:
-            self._count(round, agrees)
+            side = "agreeing" if agrees else "disagreeing"
+            self._change(round, **{side: getattr(state, side) + 1})
+            self._settle(round)
+
+    def _answered_for(self, event: Event, voucher: int, share: bytes) -> None:
+        self._running(event)
+        round = self._round(event, Phase.PROPOSED)
+        self._in_time(event, round)
+        silent = self._member(event, round)
+        self._require(event, voucher in round.members, "a member that vouches", voucher)
+        member = self.institutions[voucher]
+        self._require(event, member.status is Status.ACTIVE, "an active voucher", member.status)
+        self._by(event, member.wallet)
+        self._require(event, silent.id in round.owing, "an answer that is owed", "none")
+        vouched = round.vouchers.setdefault(silent.id, {})
+        self._require(event, voucher not in vouched, "one answer of each", "a second")
+        vouched[voucher] = share
+        if list(vouched.values()).count(share) >= round.state.quorum:
+            self._answer(event, round, silent, share)
+            self._settle(round)
 
     def _round_finalized(self, event: Event, new_model: bytes) -> None:
         round = self._round(event, Phase.PROPOSED)
@@ -337,10 +375,8 @@ class Machine(Registry):
         gathered = combined(round.state.gathered, share, member.weight_class)
         self._change(round, unanswered=len(round.owing), gathered=gathered)
 
-    def _count(self, round: ReplayedRound, agrees: bool) -> None:
-        """Count a vote, and foretell what it decides: rejection comes first, whatever the answers say."""
-        side = "agreeing" if agrees else "disagreeing"
-        self._change(round, **{side: getattr(round.state, side) + 1})
+    def _settle(self, round: ReplayedRound) -> None:
+        """Foretell what the votes and answers so far decide: rejection comes first, whatever the answers say."""
         state = round.state
         if state.disagreeing > state.members - state.quorum:
             self._foretell("RoundVoided", round=state.number, cause=VoidCause.REJECTED)
@@ -349,7 +385,7 @@ class Machine(Registry):
         elif not round.owing and state.agreeing >= state.quorum:
             self._foretell("RoundFinalized", round=state.number, new_model=state.new_model)
             weights = {institution.id: institution.weight_class for institution in self.institutions}
-            for member, amount in credits_due(round.accepted, weights).items():
+            for member, amount in credits_due(round.accepted, weights, round.scores).items():
                 self._foretell("Credited", round=state.number, institution=member, amount=amount)
 
     def _commitment(

@@ -33,7 +33,7 @@ class Registry(Replay):
         self._roster = NO_HASH
         self._supporters: dict[bytes, set[int]] = {}
         self._taken: Counter[bytes] = Counter()
-        self.rules = Rules(NO_HASH, NO_HASH, 0, 0, 0, 0, 0, False, 0, 0)
+        self.rules = Rules(NO_HASH, NO_HASH, 0, 0, 0, 0, 0, False, False, 0, 0)
         self.initial_model = NO_HASH
         self.coordinators: set[str] = set()
         self.institutions: list[Institution] = []

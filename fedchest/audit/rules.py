@@ -16,10 +16,10 @@ def quorum_of(members: int, rules: Rules) -> int:
     return members // 2 + 1 if rules.crash_only else 2 * members // 3 + 1
 
 
-def credits_due(accepted: Sequence[int], weights: Mapping[int, int]) -> dict[int, int]:
-    """What a finalized round gives each accepted institution, by number."""
-    total = sum(weights[member] for member in accepted)
-    return {member: ROUND_CREDITS * weights[member] // total for member in accepted}
+def credits_due(accepted: Sequence[int], weights: Mapping[int, int], scores: Sequence[int]) -> dict[int, int]:
+    """What a finalized round gives each accepted institution, by number: by score, unless there is none above 0."""
+    parts = scores if any(scores) else [weights[member] for member in accepted]
+    return {member: ROUND_CREDITS * part // sum(parts) for member, part in zip(accepted, parts, strict=True)}
 
 
 def drawn(seed: bytes, active: Sequence[int], size: int) -> tuple[int, ...]:

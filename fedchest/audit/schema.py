@@ -10,7 +10,7 @@ from fedchest.ledger.events import snake_case
 APPLICATION_ID = int.from_bytes(b"FCix", "big")
 """Marks an SQLite file as an event index."""
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 LOG_BITS = 24
 """An event's `position` is its block's number times 2**LOG_BITS plus its place in the block: the chain's order."""
@@ -47,7 +47,7 @@ class EventTable:
         """What creates the table, its indexes, and the tables of its lists."""
         columns = COMMON | {name: _declaration(name, kind) for name, kind in self.columns.items()}
         body = ", ".join(f"{name} {declaration}" for name, declaration in columns.items())
-        lists = [name for name, kind in self.columns.items() if kind.endswith("[]")]
+        lists = [name for name, kind in self.columns.items() if kind == "uint16[]"]
         return [
             f"CREATE TABLE {self.name} ({body}) STRICT",
             *self._indexes(),

@@ -9,6 +9,7 @@ from fedchest.federation.layout import update_layout
 from fedchest.federation.messages import ProposalMessage
 from fedchest.federation.recomputation import Recomputed, recompute, sum_claim
 from fedchest.federation.study import Study
+from fedchest.ledger.artifact_tree import artifact_root, round_artifacts
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.hashes import proposal_hash
 from fedchest.ledger.records import Attestation, Check, Phase, Proposal, RoundState
@@ -47,7 +48,9 @@ def attest_to(
         update = _committed_update(ledger, state, institution, own)
         share = fingerprint(codec.decode(update, layout).values, claim.points())
     proposed = proposal_hash(
-        Proposal(state.new_model, state.record, state.sum_hash, state.fingerprint), accepted
+        Proposal(state.new_model, state.record, state.sum_hash, state.fingerprint, state.artifacts),
+        accepted,
+        ledger.scores(state.number),
     )
     try:
         found = recompute(message.base, message.total, claim, layout, codec)
@@ -90,6 +93,7 @@ def attestation_checks(
         Check.SUM: hmac.compare_digest(recomputed.sum_hash, state.sum_hash)
         and recomputed.fingerprint == state.fingerprint,
         Check.NORM: recomputed.within_bound,
+        Check.ARTIFACTS: _root_is_of_the_artifacts(ledger, state),
     }
     return sum(bit for bit, holds in held.items() if holds)
 
@@ -109,6 +113,13 @@ def _continues_its_parent(ledger: LedgerClient, state: RoundState) -> bool:
         return hmac.compare_digest(ledger.initial_model(), state.base_model)
     parent = ledger.round(state.parent)
     return parent.phase is Phase.FINALIZED and hmac.compare_digest(parent.new_model, state.base_model)
+
+
+def _root_is_of_the_artifacts(ledger: LedgerClient, state: RoundState) -> bool:
+    submitted = ledger.submissions(state.number)
+    accepted = {member: submitted[member] for member in ledger.accepted(state.number) if member in submitted}
+    artifacts = round_artifacts(accepted, state.sum_hash, state.new_model, state.record)
+    return hmac.compare_digest(artifact_root(artifacts), state.artifacts)
 
 
 def _weights_are_registered(ledger: LedgerClient, state: RoundState) -> bool:

@@ -94,6 +94,7 @@ def found_study(prepared: PreparedRun, settings: Settings, rpc_url: str) -> None
         cohort_size=chain.cohort_size,
         minimum_accepted=chain.minimum_accepted,
         crash_only=chain.crash_only,
+        by_contribution=False,
         norm_bound=min(math.ceil(study.norm_bound * 1e6), 2**64 - 1),
         epsilon_budget=budget,
     )

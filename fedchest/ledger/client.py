@@ -117,14 +117,24 @@ class LedgerClient:
         round: int,
         proposal: Proposal,
         accepted: Sequence[int],
+        scores: Sequence[int],
         refusals: Mapping[int, int],
     ) -> Receipt:
-        """Propose the aggregate of the `accepted` institutions; `refusals` maps institutions to reasons."""
+        """Propose the aggregate of the `accepted` institutions, in increasing order, with their `scores` if any.
+
+        `refusals` maps institutions to reasons.
+        """
         listed = sorted(refusals.items())
         participants = len(accepted) + len(listed)
         proposed = astuple(proposal)
         return self._act(
-            "proposeAggregate", round, proposed, sorted(accepted), listed, participants=participants
+            "proposeAggregate",
+            round,
+            proposed,
+            list(accepted),
+            list(scores),
+            listed,
+            participants=participants,
         )
 
     def abandon(self, round: int, refusals: Mapping[int, int]) -> Receipt:
@@ -215,6 +225,11 @@ class LedgerClient:
         """Vote with the results that were computed here."""
         members = self.round(round).members
         return self._act("attest", round, astuple(attestation), participants=members)
+
+    def answer_for(self, round: int, institution: int, proposal: bytes, share: bytes) -> Receipt:
+        """Vouch for the share (24 bytes) of an accepted institution that is silent and whose update was opened here."""
+        members = self.round(round).members
+        return self._act("answerFor", round, institution, proposal, share, participants=members)
 
     # Anyone's.
 
@@ -328,6 +343,14 @@ class LedgerClient:
     def accepted(self, round: int) -> tuple[int, ...]:
         """Ids of the institutions whose updates the round's proposal rests on."""
         return tuple(self._view("accepted", round))
+
+    def scores(self, round: int) -> tuple[int, ...]:
+        """Their contribution scores, in the same order; none where credits go by weight class."""
+        return tuple(self._view("scores", round))
+
+    def owes(self, round: int, institution: int) -> bool:
+        """Whether the institution's update is accepted and its fingerprint not yet answered."""
+        return bool(self._view("owes", round, institution))
 
     def submission(self, round: int, institution: int) -> Submission | None:
         """What the institution committed to in the round, or None."""

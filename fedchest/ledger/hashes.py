@@ -17,8 +17,7 @@ def roster_hash(founders: Iterable[tuple[str, int, int]]) -> bytes:
     return roster
 
 
-def proposal_hash(proposal: Proposal, accepted: Sequence[int]) -> bytes:
-    """What an attestation is to (32 bytes): all that was proposed, and the accepted institutions in order."""
-    return keccak(
-        encode(["(bytes32,bytes32,bytes32,bytes24)", "uint16[]"], [astuple(proposal), sorted(accepted)])
-    )
+def proposal_hash(proposal: Proposal, accepted: Sequence[int], scores: Sequence[int] = ()) -> bytes:
+    """What an attestation is to (32 bytes): all that was proposed, the accepted in order, and their scores if any."""
+    types = ["(bytes32,bytes32,bytes32,bytes24,bytes32)", "uint16[]", "uint32[]"]
+    return keccak(encode(types, [astuple(proposal), sorted(accepted), list(scores)]))

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 
-REQUIRED_CHECKS = 0x3F
+REQUIRED_CHECKS = 0x7F
 """Bit mask an agreeing attestation carries; its bits are `Check`. Equal to the contract's REQUIRED_CHECKS."""
 
 
@@ -17,6 +17,7 @@ class Check(IntEnum):
     NEW_MODEL = 8  # base model and sum give the model that was proposed
     SUM = 16  # the sum received has the proposed hash and fingerprint
     NORM = 32  # the mean that the sum gives is within the norm bound
+    ARTIFACTS = 64  # the artifact root is that of the artifacts which the proposal rests on
 
 
 class Phase(IntEnum):
@@ -58,11 +59,22 @@ class VoidCause(IntEnum):
     DISPUTED = 3  # the accepted updates' fingerprints don't add up to the proposed sum's
 
 
+class ArtifactKind(IntEnum):
+    """What a round's artifact is; the contract's enum of the same name."""
+
+    SEALED_UPDATE = 0
+    MANIFEST = 1
+    SUM = 2
+    MODEL = 3
+    RECORD = 4
+
+
 @dataclass(frozen=True)
 class Rules:
     """A study's rules on chain. `study` and `app` are 32 bytes; `cohort_size` 0 stands for all that are active.
 
-    `norm_bound` is in millionths, `epsilon_budget` the largest that an institution may have, in micro-units.
+    `by_contribution`: credits go by contribution score instead of weight class. `norm_bound` is in millionths,
+    `epsilon_budget` the largest that an institution may have, in micro-units.
     """
 
     study: bytes
@@ -73,6 +85,7 @@ class Rules:
     cohort_size: int
     minimum_accepted: int
     crash_only: bool
+    by_contribution: bool
     norm_bound: int
     epsilon_budget: int
 
@@ -102,7 +115,7 @@ class RoundState:
 
     `fingerprint` is the proposed sum's, `gathered` what the accepted institutions' add up to so far, `unanswered`
     how many of those are missing; fingerprints are 24 bytes (fedchest/aggregation/fingerprint.py). `proposal` is the
-    hash of all that was proposed.
+    hash of all that was proposed, `artifacts` the Merkle root over what it rests on. `halted`: a pause stops the round.
     """
 
     number: int
@@ -114,6 +127,7 @@ class RoundState:
     deadline: int
     opened_block: int
     parent: int
+    halted: bool
     base_model: bytes
     config: bytes
     new_model: bytes
@@ -123,16 +137,21 @@ class RoundState:
     unanswered: int
     gathered: bytes
     proposal: bytes
+    artifacts: bytes
 
 
 @dataclass(frozen=True)
 class Proposal:
-    """What the coordinator proposes: SHA-256 hashes (32 bytes) and the sum's fingerprint (24 bytes)."""
+    """What the coordinator proposes: SHA-256 hashes (32 bytes) and the sum's fingerprint (24 bytes).
+
+    `artifacts` is the Merkle root (32 bytes) over what the proposal rests on (fedchest/ledger/artifact_tree.py).
+    """
 
     new_model: bytes
     record: bytes
     sum_hash: bytes
     fingerprint: bytes
+    artifacts: bytes
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from fedchest.ledger.records import Institution, Phase, RoundState, Status
 Words = Callable[[int], int]
 """The word in a slot; both are uint256, and a slot that was never written holds 0."""
 
-_INSTITUTIONS, _RULES, _ROUNDS, _ACCEPTED, _COMMITMENTS = 3, 14, 17, 18, 19
+_INSTITUTIONS, _RULES, _ROUNDS, _ACCEPTED, _COMMITMENTS = 3, 14, 17, 18, 20
 _WORD = 32
 _ADDRESS_BITS, _ID_BITS = 160, 16
-_ROUND_BITS = (8, 16, 16, 16, 16, 64, 64, 32)
+_ROUND_BITS = (8, 16, 16, 16, 16, 64, 64, 32, 8)
 _FINGERPRINT = 24
 _IDS_PER_WORD = 256 // _ID_BITS
 
@@ -36,7 +36,7 @@ class LedgerStorage:
         """The round of that number; phase NONE if it never opened."""
         slot = _entry(_ROUNDS, number)
         phase, members, quorum, agreeing, disagreeing, *times = _unpacked(self._word(slot), *_ROUND_BITS)
-        deadline, opened_block, parent = times
+        deadline, opened_block, parent, halted = times
         fingerprint, unanswered = _unpacked(self._word(slot + 6), 8 * _FINGERPRINT, _ID_BITS)
         return RoundState(
             number,
@@ -48,6 +48,7 @@ class LedgerStorage:
             deadline,
             opened_block,
             parent,
+            bool(halted),
             base_model=self._hash(slot + 1),
             config=self._hash(slot + 2),
             new_model=self._hash(slot + 3),
@@ -57,6 +58,7 @@ class LedgerStorage:
             unanswered=unanswered,
             gathered=self._word(slot + 7).to_bytes(_FINGERPRINT),
             proposal=self._hash(slot + 8),
+            artifacts=self._hash(slot + 9),
         )
 
     def institution(self, id: int) -> Institution:

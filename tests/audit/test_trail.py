@@ -13,7 +13,7 @@ from fedchest.ledger.records import Rules, VoidCause
 
 
 def test_values_in_plain_form():
-    rules = Rules(bytes(32), bytes(32), 4, 60, 60, 0, 1, False, 10**6, 10**6)
+    rules = Rules(bytes(32), bytes(32), 4, 60, 60, 0, 1, False, False, 10**6, 10**6)
     values = {"cause": VoidCause.EXPIRED, "reason": 4, "ids": (1, b"\x01"), "rules": rules}
     written = plain(values)
     assert json.loads(json.dumps(written)) == written

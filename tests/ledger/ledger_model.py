@@ -74,12 +74,15 @@ class ModelRound:
     new_model: bytes = NO_HASH
     record: bytes = NO_HASH
     sum_hash: bytes = NO_HASH
+    artifacts: bytes = NO_HASH
     fingerprint: bytes = bytes(24)
     gathered: bytes = bytes(24)
     proposal: bytes = NO_HASH
     unanswered: set[int] = field(default_factory=set)
     commitments: dict[int, bytes] = field(default_factory=dict)
     accepted: tuple[int, ...] = ()
+    scores: tuple[int, ...] = ()
+    vouched: dict[int, dict[int, bytes]] = field(default_factory=dict)
     attested: set[int] = field(default_factory=set)
 
 
@@ -331,10 +334,10 @@ class LedgerModel:
 
     def submit(self, signer: str, update: UpdateCommitment, block: Block) -> list[Emitted]:
         """`signer` is whoever sends the submission, or has signed it for another to send."""
-        self._require_running()
         id = self._active_id(signer)
         _require(update.institution == id, "WrongSigner", signer, update.institution)
         number, round = update.round, self._round(update.round)
+        _require(not self.halted(number), "EnforcedPause")
         _require(round is not None and round.phase.takes_updates, "WrongPhase", number, self.phase(number))
         assert round is not None
         _require(block.timestamp <= round.deadline, "DeadlinePassed", round.deadline)
@@ -407,6 +410,7 @@ class LedgerModel:
         number: int,
         proposal: Proposal,
         accepted: Sequence[int],
+        scores: Sequence[int],
         refusals: Sequence[tuple[int, int]],
         block: Block,
     ) -> list[Emitted]:
@@ -423,6 +427,8 @@ class LedgerModel:
         for position, id in enumerate(accepted):
             _require(position == 0 or id > accepted[position - 1], "NotIncreasing", id)
             _require(id in round.commitments, "NotSubmitted", number, id)
+        due = len(accepted) if self.rules.by_contribution else 0
+        _require(len(scores) == due, "WrongScores", len(scores), due)
         events = self._refusals(number, refusals)
         for id, _reason in refusals:
             _require(id not in accepted, "AcceptedAndRefused", id)
@@ -430,13 +436,17 @@ class LedgerModel:
         round.deadline = block.timestamp + self.rules.attestation_seconds
         round.new_model, round.record = proposal.new_model, proposal.record
         round.sum_hash, round.fingerprint = proposal.sum_hash, proposal.fingerprint
-        proposed = [astuple(proposal), list(accepted)]
-        round.proposal = keccak(encode(["(bytes32,bytes32,bytes32,bytes24)", "uint16[]"], proposed))
+        round.artifacts = proposal.artifacts
+        proposed = [astuple(proposal), list(accepted), list(scores)]
+        types = ["(bytes32,bytes32,bytes32,bytes24,bytes32)", "uint16[]", "uint32[]"]
+        round.proposal = keccak(encode(types, proposed))
         round.accepted, round.unanswered = tuple(accepted), set(accepted)
+        round.scores = tuple(scores)
         proposed = {
             "round": number,
             **vars(proposal),
             "accepted": round.accepted,
+            "scores": round.scores,
             "deadline": round.deadline,
         }
         return [*events, ("AggregateProposed", proposed)]
@@ -479,7 +489,39 @@ class LedgerModel:
         if answers:
             round.unanswered.discard(id)
             round.gathered = _added(round.gathered, result.share, self.institutions[id].weight_class)
-        return [("Attested", attested), *(self._count(number, agrees, block) if counts else [])]
+        if not counts:
+            return [("Attested", attested)]
+        round.agreeing += agrees
+        round.disagreeing += not agrees
+        return [("Attested", attested), *self._settle(number, block)]
+
+    def answer_for(
+        self, sender: str, number: int, id: int, proposal: bytes, share: bytes, block: Block
+    ) -> list[Emitted]:
+        self._require_running()
+        voucher = self._active_id(sender)
+        round = self._round(number)
+        proposed = round is not None and round.phase is Phase.PROPOSED
+        _require(proposed, "WrongPhase", number, self.phase(number))
+        assert round is not None
+        _require(proposal == round.proposal, "WrongProposal", round.proposal)
+        _require(block.timestamp <= round.deadline, "DeadlinePassed", round.deadline)
+        _require(voucher in round.members, "NotMember", number, voucher)
+        _require(id in round.unanswered, "NotOwed", number, id)
+        vouched = round.vouched.get(id, {})
+        _require(voucher not in vouched, "AlreadyVouched", number, id, voucher)
+        backing = list(vouched.values()).count(share) + 1
+        if backing >= round.quorum:
+            _require_canonical(share)
+        round.vouched[id] = {**vouched, voucher: share}
+        events: list[Emitted] = [
+            ("AnsweredFor", {"round": number, "institution": id, "voucher": voucher, "share": share})
+        ]
+        if backing < round.quorum:
+            return events
+        round.unanswered.discard(id)
+        round.gathered = _added(round.gathered, share, self.institutions[id].weight_class)
+        return [*events, *self._settle(number, block)]
 
     def expire(self, number: int, block: Block) -> list[Emitted]:
         round = self._round(number)
@@ -492,6 +534,9 @@ class LedgerModel:
     def phase(self, number: int) -> Phase:
         round = self._round(number)
         return Phase.NONE if round is None else round.phase
+
+    def halted(self, number: int) -> bool:
+        return self.paused and number == len(self.rounds)
 
     def _round(self, number: int) -> ModelRound | None:
         return self.rounds[number - 1] if 1 <= number <= len(self.rounds) else None
@@ -531,10 +576,8 @@ class LedgerModel:
             events.append(("UpdateRefused", {"round": number, "institution": id, "reason": reason}))
         return events
 
-    def _count(self, number: int, agrees: bool, block: Block) -> list[Emitted]:
+    def _settle(self, number: int, block: Block) -> list[Emitted]:
         round = self.rounds[number - 1]
-        round.agreeing += agrees
-        round.disagreeing += not agrees
         if round.disagreeing > len(round.members) - round.quorum:
             return [self._void(number, VoidCause.REJECTED, block)]
         if round.unanswered:
@@ -549,9 +592,10 @@ class LedgerModel:
         self.head = number
         self.seed = block.parent
         events: list[Emitted] = [("RoundFinalized", {"round": number, "new_model": round.new_model})]
-        total = sum(self.institutions[id].weight_class for id in round.accepted)
-        for id in round.accepted:
-            amount = ROUND_CREDITS * self.institutions[id].weight_class // total
+        weights = [self.institutions[id].weight_class for id in round.accepted]
+        parts = round.scores if any(round.scores) else weights
+        for id, part in zip(round.accepted, parts, strict=True):
+            amount = ROUND_CREDITS * part // sum(parts)
             self.institutions[id].credits += amount
             events.append(("Credited", {"round": number, "institution": id, "amount": amount}))
         return events

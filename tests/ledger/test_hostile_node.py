@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from hostile_node import SPOILED, HostileNetwork, hostile_network
-from studies import CONFIG, NEW_MODEL, StudyOnChain, gathered
+from studies import CONFIG, NEW_MODEL, ROOT, StudyOnChain, gathered
 
 from fedchest.errors import ChainError
 from fedchest.ledger import provider
@@ -50,7 +50,9 @@ def test_a_round_comes_through_once(study: StudyOnChain, network: HostileNetwork
     round = coordinator.open_round(CONFIG)
     for number, institution in enumerate((first, second)):
         institution.submit_update(study.update(number, round))
-    coordinator.propose(round, Proposal(NEW_MODEL, b"r" * 32, b"q" * 32, gathered([0, 1])), [0, 1], {})
+    coordinator.propose(
+        round, Proposal(NEW_MODEL, b"r" * 32, b"q" * 32, gathered([0, 1]), ROOT), [0, 1], (), {}
+    )
 
     network.spoil(lambda method, count: None)
     assert coordinator.round(round).phase is Phase.PROPOSED

@@ -34,7 +34,7 @@ HOSPITALS = 6
 CONFIG, OTHER_CONFIG = b"c" * 32, b"o" * 32
 MODELS = [bytes([letter]) * 32 for letter in b"abc"]
 HASHES = (b"s" * 32, b"p" * 32, b"m" * 32)
-RECORD, SUM, PROVENANCE = b"r" * 32, b"q" * 32, b"v" * 32
+RECORD, SUM, ROOT, PROVENANCE = b"r" * 32, b"q" * 32, b"t" * 32, b"v" * 32
 UNCANONICAL = bytes(8) + (2**61 - 1).to_bytes(8) + bytes(8)
 
 
@@ -47,8 +47,9 @@ class Sequence:
         minimum = self.random.choice([1, 2, 3, 4])
         cohort = self.random.choice([0, 0, 0, max(3, minimum)])
         crash_only = self.random.random() < 0.3
+        scored = self.random.random() < 0.4
         rules = Rules(
-            CONFIG, b"a" * 32, founders, SECONDS, SECONDS, cohort, minimum, crash_only, 10**6, BUDGET
+            CONFIG, b"a" * 32, founders, SECONDS, SECONDS, cohort, minimum, crash_only, scored, 10**6, BUDGET
         )
         self.contract = ContractDriver(rules, COORDINATOR)
         self.model = LedgerModel(rules, COORDINATOR, (CHAIN_ID, self.contract.address))
@@ -80,7 +81,7 @@ class Sequence:
                 self.abandon: 0.3,
                 self.expire: 0.3,
             },
-            Phase.PROPOSED: {self.attest: 12, self.expire: 0.5},
+            Phase.PROPOSED: {self.attest: 12, self.answer_for: 5, self.expire: 0.5},
             Phase.FINALIZED: over,
             Phase.VOID: over,
         }
@@ -299,6 +300,7 @@ class Sequence:
             "past",
             "fingerprint",
             "sum",
+            "scores",
             *REFUSAL_FAULTS,
         )
         if fault == "repeated":
@@ -311,8 +313,10 @@ class Sequence:
         sender = OUTSIDER if fault == "sender" else COORDINATOR
         model = NO_HASH if fault == "empty" else self.random.choice(MODELS)
         total = self.fingerprint_of(accepted) if fault != "sum" else bytes(24)
-        proposal = Proposal(model, RECORD, SUM, UNCANONICAL if fault == "fingerprint" else total)
-        arguments = (self.number, proposal, accepted, refused)
+        proposal = Proposal(model, RECORD, SUM, UNCANONICAL if fault == "fingerprint" else total, ROOT)
+        due = len(accepted) if self.model.rules.by_contribution else 0
+        scores = [self.random.choice([0, 0, 1, 2**32 - 1]) for _ in range(due + (fault == "scores"))]
+        arguments = (self.number, proposal, accepted, scores, refused)
         self.both(
             self.seconds_to(fault),
             sender,
@@ -380,6 +384,25 @@ class Sequence:
             lambda block: self.model.attest(sender, *arguments, block),
         )
 
+    def answer_for(self) -> None:
+        """For one that is silent, most often; the members mostly found the same share."""
+        fault = self.fault("sender", "old key", "round", "share", "form", "other", "owed", "deadline", "past")
+        sender = self.member(fault)
+        number = max(self.number - (fault == "round"), 0)
+        round = self.model.rounds[number - 1] if number else None
+        silent = sorted(round.unanswered) if round is not None and fault != "owed" else []
+        id = silent[-1] if silent else self.random.randrange(len(WALLETS))
+        share = {"share": bytes(24), "form": UNCANONICAL}.get(fault, share_of(id))
+        about = NO_HASH if fault == "other" or round is None else round.proposal
+        arguments = (number, id, about, share)
+        self.both(
+            self.seconds_to(fault),
+            sender,
+            "answerFor",
+            arguments,
+            lambda block: self.model.answer_for(sender, *arguments, block),
+        )
+
     def expire(self) -> None:
         moment = self.random.choice(["now", "deadline", "past"])
         number = max(self.number - (self.random.random() < 0.2), 0)
@@ -440,11 +463,13 @@ class Sequence:
     def compare_round(self) -> None:
         number, round = self.number, self.model.rounds[-1]
         votes = (round.agreeing, round.disagreeing, round.deadline, round.opened_block, round.parent)
+        halted = self.model.halted(number)
         hashes = (round.base_model, round.config, round.new_model, round.record, round.sum_hash)
-        sums = (round.fingerprint, len(round.unanswered), round.gathered, round.proposal)
-        state = (int(round.phase), len(round.members), round.quorum, *votes, *hashes, *sums)
+        sums = (round.fingerprint, len(round.unanswered), round.gathered, round.proposal, round.artifacts)
+        state = (int(round.phase), len(round.members), round.quorum, *votes, halted, *hashes, *sums)
         assert self.contract.view("round", number) == state
         assert self.contract.view("accepted", number) == round.accepted
+        assert self.contract.view("scores", number) == round.scores
         for id in range(len(self.model.institutions)):
             assert self.contract.view("isMember", number, id) == (id in round.members)
             assert self.contract.view("commitment", number, id) == round.commitments.get(id, NO_HASH)
@@ -512,7 +537,7 @@ def test_random_sequences_agree_with_the_model() -> None:
 
 def test_weights_that_could_not_be_added_exactly_are_refused() -> None:
     heaviest, most = 2**16 - 1, 2**13
-    rules = Rules(CONFIG, b"a" * 32, most + 1, SECONDS, SECONDS, 0, 1, False, 10**6, BUDGET)
+    rules = Rules(CONFIG, b"a" * 32, most + 1, SECONDS, SECONDS, 0, 1, False, False, 10**6, BUDGET)
     contract = ContractDriver(rules, COORDINATOR)
     for number in range(1, most + 1):
         contract.run(COORDINATOR, "registerFounder", f"0x{number:040x}", heaviest, BUDGET)

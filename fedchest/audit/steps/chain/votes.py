@@ -1,5 +1,6 @@
 """The step on the votes: who attested what, and what it decided, counted again from the events."""
 
+from collections import Counter
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -29,6 +30,7 @@ def _votes(case: Case, state: RoundState) -> int:
         )
     cast = case.events_of("Attested", state.number)
     _each_votes_for_itself(case, state, cast)
+    _members_vouch_once(case, state)
     _the_rule_decides(case, state, cast)
     return len(cast)
 
@@ -69,6 +71,33 @@ def _each_votes_for_itself(case: Case, state: RoundState, votes: list[Event]) ->
     case.each(votes, check)
 
 
+def _members_vouch_once(case: Case, state: RoundState) -> None:
+    members, seen = case.members(state.number), set()
+
+    def check(answer: Event) -> None:
+        voucher = answer.values["voucher"]
+        if voucher not in members or (answer.institution, voucher) in seen:
+            raise Fault(
+                "is answered for by no member, or twice by one",
+                expected=f"one answer of each of {members}",
+                found=f"an answer of {voucher}",
+                round=state.number,
+                institution=answer.institution,
+            )
+        seen.add((answer.institution, voucher))
+        wallet = case.wallet_at(int(str(voucher)), answer)
+        if answer.sender != wallet:
+            raise Fault(
+                "is answered for from another wallet than the voucher's",
+                expected=wallet,
+                found=answer.sender,
+                round=state.number,
+                institution=answer.institution,
+            )
+
+    case.each(case.events_of("AnsweredFor", state.number), check)
+
+
 def _agrees(vote: Event, state: RoundState) -> bool:
     results = (vote.values["recomputed_model"], vote.values["fingerprint"], vote.values["checks"])
     return results == (state.new_model, state.fingerprint, REQUIRED_CHECKS)
@@ -87,7 +116,7 @@ class _Tally:
     def of(cls, case: Case, state: RoundState, votes: list[Event], end: Event | None) -> "_Tally":
         counted = [v for v in votes if end is None or (v.block, v.index) < (end.block, end.index)]
         agreeing = sum(vote.values["agrees"] is True for vote in counted)
-        shares: dict[int | None, Any] = {vote.institution: vote.values["share"] for vote in counted}
+        shares = _answers(state, counted, case.events_of("AnsweredFor", state.number))
         gathered, owing = NOTHING, 0
         for institution in case.accepted(state.number):
             if institution in shares:
@@ -106,6 +135,18 @@ class _Tally:
         if self.gathered != state.fingerprint:
             return VoidCause.DISPUTED
         return Phase.FINALIZED if self.agreeing >= state.quorum else Phase.PROPOSED
+
+
+def _answers(state: RoundState, votes: list[Event], vouched: list[Event]) -> dict[int | None, Any]:
+    """The share that counts for each institution: its own, or one that a quorum vouched for before."""
+    shares: dict[int | None, Any] = {}
+    backing: Counter[tuple[int | None, Any]] = Counter()
+    for event in sorted(votes + vouched, key=lambda event: (event.block, event.index)):
+        share = event.values["share"]
+        backing[event.institution, share] += event.name == "AnsweredFor"
+        if event.name == "Attested" or backing[event.institution, share] >= state.quorum:
+            shares.setdefault(event.institution, share)
+    return shares
 
 
 def _the_rule_decides(case: Case, state: RoundState, votes: list[Event]) -> None:

@@ -7,7 +7,8 @@ from fedchest.ledger.records import Phase, RoundState
 
 
 def credits(case: Case) -> str:
-    """Each finalized round's credits are split among the accepted by weight class, and add up per institution."""
+    """Each finalized round's credits are split among the accepted by the study's rule, and add up per institution."""
+    rule = "contribution score" if case.ledger.rules().by_contribution else "weight class"
     totals = dict.fromkeys(case.institutions, 0)
     weights = {number: institution.weight_class for number, institution in case.institutions.items()}
 
@@ -16,12 +17,13 @@ def credits(case: Case) -> str:
             event.institution: event.values["amount"] for event in case.events_of("Credited", state.number)
         }
         finalized = state.phase is Phase.FINALIZED
-        due = credits_due(case.accepted(state.number), weights) if finalized else {}
+        scores = case.ledger.scores(state.number)
+        due = credits_due(case.accepted(state.number), weights, scores) if finalized else {}
         for member, amount in due.items():
             totals[member] += amount
         if paid != due:
             raise Fault(
-                f"credits are {paid}, by weight class they are {due}",
+                f"credits are {paid}, by {rule} they are {due}",
                 expected=due,
                 found=paid,
                 round=state.number,
@@ -38,4 +40,4 @@ def credits(case: Case) -> str:
             )
 
     case.all(lambda: case.each(case.rounds, check_round), lambda: case.each(totals, check_total))
-    return f"{sum(totals.values())} credits by weight class to {len(totals)} institutions"
+    return f"{sum(totals.values())} credits by {rule} to {len(totals)} institutions"
