@@ -48,15 +48,18 @@ contract ProposalsTest is Study {
             made.record,
             made.sumHash,
             made.fingerprint,
+            made.artifacts,
             accepted,
+            noScores(),
             uint64(block.timestamp) + ATTESTATION_SECONDS
         );
         propose(1, made, accepted, refusal(1, 5));
         IFedChestLedger.Round memory round = ledger.round(1);
         require(round.phase == IFedChestLedger.Phase.Proposed && round.newModel == NEW_MODEL, "proposed");
         require(round.record == made.record && round.sumHash == made.sumHash, "hashes");
+        require(round.artifacts == made.artifacts, "root");
         require(round.fingerprint == made.fingerprint && round.gathered == 0 && round.unanswered == 2, "sum");
-        require(round.proposal == keccak256(abi.encode(made, accepted)), "all of it");
+        require(round.proposal == keccak256(abi.encode(made, accepted, noScores())), "all of it");
         require(round.deadline == block.timestamp + ATTESTATION_SECONDS, "deadline");
         require(keccak256(abi.encode(ledger.accepted(1))) == keccak256(abi.encode(accepted)), "accepted");
         require(ledger.owes(1, 0) && !ledger.owes(1, 2) && ledger.owes(1, 3), "who owes its share");

@@ -29,7 +29,7 @@ abstract contract Study {
     uint32 internal constant ATTESTATION_SECONDS = 300;
     uint64 internal constant BUDGET = 1000;
     uint64 internal constant SPENT = 10;
-    uint8 internal constant CHECKS = 0x3F;
+    uint8 internal constant CHECKS = 0x7F;
     uint64 internal constant CREDITS = 1_000_000;
     address internal constant OUTSIDER = address(0xBAD);
 
@@ -158,6 +158,8 @@ abstract contract Study {
         for (uint16 id = 0; id < count; ++id) ids[id] = id;
     }
 
+    function noScores() internal pure returns (uint32[] memory) {}
+
     function noRefusals() internal pure returns (IFedChestLedger.Refusal[] memory) {}
 
     function refusal(uint16 id, uint8 reason) internal pure returns (IFedChestLedger.Refusal[] memory refusals) {
@@ -181,6 +183,7 @@ abstract contract Study {
         made.record = "record";
         made.sumHash = "sum";
         made.fingerprint = fingerprintOf(accepted);
+        made.artifacts = "artifacts";
     }
 
     function propose(uint16[] memory accepted) internal {
@@ -201,7 +204,7 @@ abstract contract Study {
         uint16[] memory accepted,
         IFedChestLedger.Refusal[] memory refusals
     ) internal {
-        ledger.proposeAggregate(number, made, accepted, refusals);
+        ledger.proposeAggregate(number, made, accepted, noScores(), refusals);
     }
 
     /// @dev Open, submitted by all and proposed with all.
