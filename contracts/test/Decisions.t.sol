@@ -105,6 +105,24 @@ contract DecisionsTest is Study {
         require(ledger.round(1).quorum == 3, "in rounds too");
     }
 
+    function test_quorumIsMoreThanTwoThirdsOrMoreThanHalf() public {
+        IFedChestLedger.Rules memory rules = standard();
+        rules.minimumAccepted = 1;
+        for (uint16 members = 1; members < 12; ++members) {
+            rules.founders = members;
+            rules.crashOnly = false;
+            require(3 * quorumOf(rules) > 2 * members && 3 * (quorumOf(rules) - 1) <= 2 * members, "two thirds");
+            rules.crashOnly = true;
+            require(2 * quorumOf(rules) > members && 2 * (quorumOf(rules) - 1) <= members, "half");
+        }
+    }
+
+    function quorumOf(IFedChestLedger.Rules memory rules) private returns (uint16) {
+        found(rules);
+        open();
+        return ledger.round(1).quorum;
+    }
+
     /// @dev Every action that is by decision only, called by the coordinator, an institution and a stranger.
     function test_nobodyDecidesAlone() public {
         bytes32 role = ledger.DEFAULT_ADMIN_ROLE();
