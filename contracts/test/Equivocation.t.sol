@@ -106,6 +106,15 @@ contract EquivocationTest is Study {
         report("", otherOwn);
     }
 
+    function test_keyThatAnotherHadInTheRoundIsNot() public {
+        vm.prank(wallet(2));
+        ledger.rotateOwnKey(NEW_WALLET);
+        bytes memory own = signature(one, key(1));
+        bytes memory others = signature(two, key(2));
+        vm.expectRevert(abi.encodeWithSelector(IInstitutions.WrongSigner.selector, wallet(2), 1));
+        report(own, others);
+    }
+
     function test_keyOfTheRoundStaysGoodForProof() public {
         vm.prank(wallet(1));
         ledger.rotateOwnKey(NEW_WALLET);

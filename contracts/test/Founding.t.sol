@@ -127,6 +127,13 @@ contract FoundingTest is Study {
         ledger.registerFounder(wallet(4), 1, BUDGET);
     }
 
+    function test_nobodyIsListedAfterTheFounding() public {
+        decide(approval());
+        decide(abi.encodeCall(ledger.registerInstitution, (wallet(4), 1, BUDGET)));
+        vm.expectRevert(IInstitutions.AlreadyFounded.selector);
+        ledger.registerFounder(wallet(5), 1, BUDGET);
+    }
+
     function test_approvalOfNoModelOrAnotherRosterOrASecondOneIsRefused() public {
         refuseAtQuorum(
             abi.encodeCall(ledger.approveInitialModel, (0, PROVENANCE, ledger.roster())),
