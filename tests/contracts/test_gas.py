@@ -21,9 +21,7 @@ SUBMISSIONS = ("submitUpdate", "submitUpdate, first of the round")
 @pytest.mark.slow
 @pytest.mark.e2e
 def test_gas_is_as_reported() -> None:
-    ran = forge(
-        "test", "--gas-snapshot-check=true", FOUNDRY_PROFILE="gas", FORGE_SNAPSHOT_EMIT="false"
-    )
+    ran = forge("test", "--gas-snapshot-check=true", FOUNDRY_PROFILE="gas", FORGE_SNAPSHOT_EMIT="false")
     assert ran.returncode == 0, ran.stdout + ran.stderr
 
 
