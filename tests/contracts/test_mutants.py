@@ -1,6 +1,7 @@
 """The Foundry suite against contracts/mutants: every rule of the contract that is broken must be noticed.
 
-Each mutant is one replacement in a copy of the sources. All are compiled at once; the suite runs on each one's bytecode.
+Each mutant is one replacement in a copy of the sources, which are compiled a batch at a time; the tests run on each
+one's bytecode.
 """
 
 import json
