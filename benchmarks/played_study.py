@@ -32,6 +32,7 @@ class Study:
         """Play one; the gas of its kinds of transaction, of the dearest where they differ."""
         base = self.coordinator.global_model()
         number = self.coordinator.open_round(RULES.study)
+        (opened,) = [e for e in self.coordinator.events() if e.name == "RoundOpened" and e.round == number]
         submitted = [
             site.submit_update(
                 UpdateCommitment(number, id, base, b"s" * 32, b"p" * 32, b"m" * 32, 1, number)
@@ -47,6 +48,7 @@ class Study:
         )
         attested = [site.attest(number, attestation).gas for site in self.sites]
         return {
+            "open": opened.gas,
             "submit": max(submitted[1:]),
             "submit, first of the round": submitted[0],
             "propose": proposed,

@@ -16,8 +16,10 @@ from fedchest.federation.messages import (
     IdentifyReply,
     IdentifyRequest,
     ModelMessage,
+    OpenedMessage,
     ProposalMessage,
     UpdateReply,
+    VouchReply,
     refusal_record,
 )
 from fedchest.federation.sites import site_folder
@@ -26,7 +28,7 @@ from fedchest.refusals import Reason, Refused
 
 app = ClientApp()
 
-Reply = IdentifyReply | UpdateReply | AttestReply
+Reply = IdentifyReply | UpdateReply | AttestReply | VouchReply
 
 
 @app.query("identify")
@@ -52,6 +54,14 @@ def attest(message: Message, context: Context) -> Message:
         message,
         context,
         lambda folder: Site.open(folder).attest(ProposalMessage.from_record(message.content)),
+    )
+
+
+@app.query("vouch")
+def vouch(message: Message, context: Context) -> Message:
+    """Answer on chain for an institution that fell silent."""
+    return _answer(
+        message, context, lambda folder: Site.open(folder).vouch(OpenedMessage.from_record(message.content))
     )
 
 

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from clients.outbox import Outbox, StoredSubmission
 from fedchest.aggregation.model import parse_model
 from fedchest.artifacts import ArtifactStore
-from fedchest.federation.attestation import OwnUpdate, attest_to
+from fedchest.federation.attestation import OwnUpdate, attest_to, opened_share
 from fedchest.federation.directory import (
     CONNECTION,
     SITE,
@@ -25,8 +25,10 @@ from fedchest.federation.directory import (
 from fedchest.federation.messages import (
     AttestReply,
     ModelMessage,
+    OpenedMessage,
     ProposalMessage,
     UpdateReply,
+    VouchReply,
 )
 from fedchest.federation.party import open_ledger
 from fedchest.federation.study import Study
@@ -98,6 +100,16 @@ class Site:
             self._trainer.evaluate_for_the_hospital(message.round, recomputed.model)
         return AttestReply(agrees)
 
+    def vouch(self, message: OpenedMessage) -> VouchReply:
+        """Answer on chain for a silent institution, with the share that its opened update gives.
+
+        Raises Refused when it owes no answer, did not consent, or committed to another update.
+        """
+        state = self._ledger.round(message.round)
+        share = opened_share(self._ledger, self._study, state, message)
+        self._ledger.answer_for(state.number, message.institution, state.proposal, share)
+        return VouchReply(share)
+
     def _own_update(self, state: RoundState) -> OwnUpdate | None:
         submission, encoded = self._outbox.submission(state.number), self._outbox.update(state.base_model)
         if submission is None or encoded is None:
@@ -143,6 +155,7 @@ class Site:
             codec=CODEC_NAME,
             dp=None if dp is None else asdict(dp),
             sealed=hashlib.sha256(sealed).hexdigest(),
+            may_be_opened=self._document.open_if_silent,
         )
         return StoredSubmission(sealed, manifest.to_bytes(), salt)
 

@@ -27,7 +27,7 @@ from fedchest.federation.directory import (
 from fedchest.federation.evaluation import PublicEvaluation
 from fedchest.federation.expectation import accepted_update, expectation
 from fedchest.federation.layout import update_layout
-from fedchest.federation.messages import ModelMessage, ProposalMessage, UpdateReply
+from fedchest.federation.messages import ModelMessage, OpenedMessage, ProposalMessage, UpdateReply
 from fedchest.federation.party import open_ledger
 from fedchest.federation.progress import ProgressLog
 from fedchest.federation.recomputation import recompute, sum_claim
@@ -35,10 +35,13 @@ from fedchest.federation.study import Study
 from fedchest.ledger.artifact_tree import artifact_root, round_artifacts
 from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.contract import LedgerRefusal
-from fedchest.ledger.records import Institution, Phase, Proposal, RoundState
+from fedchest.ledger.records import Institution, Phase, Proposal, RoundState, Submission
 from fedchest.protection.codec import Codec, EncodedUpdate, Layout
+from fedchest.protection.context import UpdateContext
 from fedchest.protection.keys import load_sealing_key
 from fedchest.protection.manifest import MAX_BYTES as MAX_MANIFEST_BYTES
+from fedchest.protection.manifest import Manifest
+from fedchest.protection.sealing import open_sealed
 from fedchest.refusals import Reason, Refused
 
 _SETTLING_POLL_SECONDS = 0.5
@@ -86,6 +89,11 @@ class Coordinator:
     def reply_seconds(self) -> float:
         """How long a reply of an institution is waited for."""
         return self._document.reply_seconds
+
+    @property
+    def answer_seconds(self) -> float:
+        """How long an attestation is waited for before silent institutions' updates are opened."""
+        return self.ledger.rules().attestation_seconds / 2
 
     def rounds_left(self) -> int:
         """Rounds that the study still has to finalize."""
@@ -165,6 +173,26 @@ class Coordinator:
         submitted = self.ledger.submissions(state.number)
         artifacts = round_artifacts({i: submitted[i] for i in accepted}, sum_hash, found.new_model, record)
         return Proposal(found.new_model, record, sum_hash, found.fingerprint, artifact_root(artifacts))
+
+    def updates_to_open(self, state: RoundState) -> list[OpenedMessage]:
+        """The accepted updates whose institutions have not answered and let them be opened in that case."""
+        if state.phase is not Phase.PROPOSED:
+            return []
+        silent = [id for id in self.ledger.accepted(state.number) if self.ledger.owes(state.number, id)]
+        submitted = self.ledger.submissions(state.number)
+        return [self._opened(state, id, submitted[id]) for id in silent if self._may_open(submitted[id])]
+
+    def _may_open(self, submission: Submission) -> bool:
+        return Manifest.from_bytes(self.artifacts.get(submission.manifest_hash)).may_be_opened
+
+    def _opened(self, state: RoundState, institution: int, submission: Submission) -> OpenedMessage:
+        context = UpdateContext(
+            self.ledger.chain_id, self.ledger.address, state.number, institution, state.base_model
+        )
+        encoded, salt = open_sealed(self.artifacts.get(submission.sealed_hash), context, self._key)
+        self._progress.report("opened for silence", round=state.number, institution=institution)
+        manifest = self.artifacts.get(submission.manifest_hash)
+        return OpenedMessage(state.number, institution, encoded, salt, manifest)
 
     def settle(self, state: RoundState) -> None:
         """Wait for the quorum until the round's deadline; a round still undecided then is expired."""

@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord, RecordDict
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import FedAvg
 
-from fedchest.federation.messages import ATTEST, UpdateReply
+from fedchest.federation.messages import ATTEST, VOUCH, UpdateReply
 from fedchest.ledger.records import Phase, RoundState
 from fedchest.refusals import Reason, Refused
 from server.coordinator import Coordinator
@@ -26,6 +26,7 @@ class VerifiedFedAvg(FedAvg):
         super().__init__(fraction_evaluate=1.0)
         self._coordinator = coordinator
         self._roster = Roster(coordinator.study, coordinator.ledger)
+        self._grid: Grid
 
     def settle_interrupted_round(self, grid: Grid) -> None:
         """Bring a round that an earlier process left behind to its end: a proposal is attested, anything less void."""
@@ -61,13 +62,27 @@ class VerifiedFedAvg(FedAvg):
         state = self._state()
         if state.phase is not Phase.PROPOSED:
             return []
-        nodes = self._roster.nodes_of(grid, self._coordinator.members(state))
-        return self._construct_messages(self._coordinator.proposal_message(state).to_record(), nodes, ATTEST)
+        self._grid = grid
+        return self._to_members(state, self._coordinator.proposal_message(state).to_record(), ATTEST)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
-        """Let the contract's quorum decide: the answers to the server count for nothing, the votes on chain do."""
-        self._coordinator.settle(self._state())
+        """Let the contract's quorum decide: the answers to the server count for nothing, the votes on chain do.
+
+        Where an accepted institution fell silent and consented to it, the others vouch for its share.
+        """
+        state = self._state()
+        for opened in self._coordinator.updates_to_open(state):
+            self._grid.send_and_receive(self._to_members(state, opened.to_record(), VOUCH))
+        self._coordinator.settle(state)
         return None
+
+    def _to_members(self, state: RoundState, content: RecordDict, kind: str) -> list[Message]:
+        """Messages that are given up early enough to do something about it before the round's deadline."""
+        nodes = self._roster.nodes_of(self._grid, self._coordinator.members(state))
+        messages = list(self._construct_messages(content, nodes, kind))
+        for message in messages:
+            message.metadata.ttl = self._coordinator.answer_seconds
+        return messages
 
     def _state(self) -> RoundState:
         state = self._coordinator.current_round()

@@ -127,7 +127,10 @@ Answer = Callable[[Message, Context], RecordDict]
 
 
 def liar(
-    train: Answer | None = None, identify: Answer | None = None, attest: Answer | None = None
+    train: Answer | None = None,
+    identify: Answer | None = None,
+    attest: Answer | None = None,
+    vouch: Answer | None = None,
 ) -> ClientApp:
     """An app that answers as told where told, and honestly elsewhere."""
     app = ClientApp()
@@ -143,6 +146,7 @@ def liar(
     app.train()(handler(train))
     app.query("identify")(handler(identify))
     app.query("attest")(handler(attest))
+    app.query("vouch")(handler(vouch))
     return app
 
 

@@ -126,6 +126,11 @@ class StudyOnChain:
         )
         return self.institutions[institution].attest(round, replace(usual, **changes))
 
+    def answer_for(self, voucher: int, round: int, silent: int, **changes: Any) -> Receipt:
+        """Vouch for a silent institution's share; `changes` replace the proposal that it belongs to, or the share."""
+        usual = {"proposal": self.coordinator.round(round).proposal, "share": share(silent)}
+        return self.institutions[voucher].answer_for(round, silent, **usual | changes)
+
     def proposed_round(self) -> int:
         """Open a round and take it as far as a proposal."""
         round = self.coordinator.open_round(CONFIG)

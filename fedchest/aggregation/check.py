@@ -49,8 +49,8 @@ class Expectation:
     layout: Layout
     dp: Mapping[str, float | int] | None
 
-    def manifest(self, sealed_hash: bytes, epsilon: int) -> Manifest:
-        """The one manifest that an update with these sealed bytes and this spend may have."""
+    def manifest(self, sealed_hash: bytes, epsilon: int, *, may_be_opened: bool = False) -> Manifest:
+        """The one manifest that an update with these sealed bytes, this spend and this consent may have."""
         return Manifest(
             study=self.study.hex(),
             round=self.context.round,
@@ -62,6 +62,7 @@ class Expectation:
             codec=CODEC_NAME,
             dp=self.dp,
             sealed=sealed_hash.hex(),
+            may_be_opened=may_be_opened,
         )
 
 
@@ -109,5 +110,6 @@ def _check_manifest(manifest: Manifest, submission: Submission, expectation: Exp
         raise Refused(Reason.WEIGHT_MISMATCH)
     if max(manifest.epsilon, submission.epsilon) > expectation.epsilon_budget:
         raise Refused(Reason.OVER_BUDGET)
-    if manifest != expectation.manifest(submission.sealed_hash, submission.epsilon):
+    consent = manifest.may_be_opened
+    if manifest != expectation.manifest(submission.sealed_hash, submission.epsilon, may_be_opened=consent):
         raise Refused(Reason.MANIFEST_MISMATCH)

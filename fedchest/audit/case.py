@@ -13,7 +13,8 @@ from pydantic import TypeAdapter
 
 from fedchest.aggregation.record import RoundRecord
 from fedchest.audit.evidence import Evidence
-from fedchest.audit.report import Fault, Faults, Finding, NotChecked
+from fedchest.audit.pruned import PrunedArtifact, read_pruned
+from fedchest.audit.report import Fault, Faults, Finding, NotChecked, Pruned
 from fedchest.audit.source import Source
 from fedchest.errors import ChainError, KeyFileError, StoreError
 from fedchest.federation.directory import (
@@ -51,9 +52,13 @@ class Case:
     evidence: Sequence[Evidence] = ()
 
     def each(self, items: Iterable[_Item], check: Callable[[_Item], _Result]) -> list[_Result]:
-        """`check` of every item. Its Faults end it: at once, or all together at the end where the audit keeps going."""
+        """`check` of every item. Its Faults end it: at once, or all together at the end where the audit keeps going.
+
+        What was pruned ends nothing but its item; that it is missing is said at the end.
+        """
         results: list[_Result] = []
         findings: list[Finding] = []
+        pruned: dict[bytes, int] = {}
         for item in items:
             try:
                 results.append(check(item))
@@ -61,8 +66,12 @@ class Case:
                 if not self.keep_going:
                     raise
                 findings += faults.findings
+            except Pruned as missing:
+                pruned |= missing.missing
         if findings:
             raise Faults(list(dict.fromkeys(findings)))
+        if pruned:
+            raise Pruned(pruned)
         return results
 
     def all(self, *checks: Callable[[], _Result]) -> list[_Result]:
@@ -159,6 +168,10 @@ class Case:
             )
         return record
 
+    @cached_property
+    def _pruned(self) -> dict[bytes, PrunedArtifact]:
+        return read_pruned(self.directory.pruned)
+
     def events_of(self, name: str, round: int | None = None) -> list[Event]:
         """The events of one kind, of one round where it is given, in the chain's order."""
         if round is None:
@@ -221,8 +234,10 @@ class Case:
             raise self.unsound(digest, what, round=round, institution=institution) from None
 
     def unsound(self, digest: bytes, what: str, *, round: int | None, institution: int | None) -> Fault:
-        """That the file which the chain or a record names as `what` is absent or changed."""
+        """That the file which the chain or a record names as `what` is absent or changed. Raises Pruned if it was."""
         present = digest in self.directory.artifacts
+        if not present and digest in self._pruned:
+            raise Pruned({digest: self._pruned[digest].round})
         return Fault(
             f"{what} does not hash to its name" if present else f"{what} is missing",
             expected=digest,

@@ -83,6 +83,16 @@ class NotChecked(Exception):
     """A step can't be carried out; the text says because of what."""
 
 
+class Pruned(NotChecked):
+    """Artifacts that a step needs are listed as pruned: the rest of the step goes on without them."""
+
+    def __init__(self, missing: Mapping[bytes, int]) -> None:
+        """`missing`: each one's digest, and its round."""
+        rounds = ", ".join(map(str, sorted(set(missing.values()))))
+        super().__init__(f"{len(missing)} artifacts of round {rounds} were pruned; the rest is right")
+        self.missing = missing
+
+
 def readable(value: object) -> str:
     """A value as a report shows it: hashes in hexadecimal, phases and reasons by name."""
     if isinstance(value, bytes):

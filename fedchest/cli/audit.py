@@ -15,6 +15,7 @@ from fedchest.audit.verify import verify_run
 from fedchest.cli.bundle import check_bundle_command
 from fedchest.cli.progress import index_progress
 from fedchest.cli.proof import check, prove
+from fedchest.cli.prune import prune_command
 from fedchest.cli.serve import serve
 from fedchest.cli.trail import RpcOption, budget, export, log, rewards, rounds, show, sql
 from fedchest.errors import ConfigError
@@ -31,7 +32,9 @@ def audit() -> None:
     """Ask a run's trail, index it, or verify the run against its chain."""
 
 
-for command in (log, rounds, show, budget, rewards, sql, export, serve, prove, check, check_bundle_command):
+_TRAIL = (log, rounds, show, budget, rewards, sql, export, serve)
+_PROOFS = (prove, check, check_bundle_command, prune_command)
+for command in (*_TRAIL, *_PROOFS):
     audit.add_command(command)
 
 

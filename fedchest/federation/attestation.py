@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fedchest.aggregation.fingerprint import NOTHING, fingerprint
 from fedchest.errors import ConfigError, StoreError
 from fedchest.federation.layout import update_layout
-from fedchest.federation.messages import ProposalMessage
+from fedchest.federation.messages import OpenedMessage, ProposalMessage
 from fedchest.federation.recomputation import Recomputed, recompute, sum_claim
 from fedchest.federation.study import Study
 from fedchest.ledger.artifact_tree import artifact_root, round_artifacts
@@ -14,6 +14,8 @@ from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.hashes import proposal_hash
 from fedchest.ledger.records import Attestation, Check, Phase, Proposal, RoundState
 from fedchest.protection.codec import Codec
+from fedchest.protection.manifest import Manifest
+from fedchest.protection.sealing import plaintext_hash
 from fedchest.refusals import Reason, Refused
 
 
@@ -59,6 +61,26 @@ def attest_to(
     own_hash = None if own is None else own.sealed_hash
     checks = attestation_checks(ledger, state.number, found, institution, own_hash)
     return Attestation(proposed, found.new_model, found.fingerprint, share, checks), found
+
+
+def opened_share(ledger: LedgerClient, study: Study, state: RoundState, opened: OpenedMessage) -> bytes:
+    """The share (24 bytes) of a silent institution, from its opened update.
+
+    Raises Refused: ROUND_CLOSED where none is missing, MANIFEST_MISMATCH where the institution did not consent in the
+    manifest that it committed to, PLAINTEXT_MISMATCH for another update than it committed to.
+    """
+    submission = ledger.submission(state.number, opened.institution)
+    if submission is None or not ledger.owes(state.number, opened.institution):
+        raise Refused(Reason.ROUND_CLOSED)
+    manifest = Manifest.from_bytes(opened.manifest)
+    if not hmac.compare_digest(manifest.digest(), submission.manifest_hash) or not manifest.may_be_opened:
+        raise Refused(Reason.MANIFEST_MISMATCH)
+    hashed = plaintext_hash(opened.encoded, opened.salt)
+    if not hmac.compare_digest(hashed, submission.plaintext_hash):
+        raise Refused(Reason.PLAINTEXT_MISMATCH)
+    layout, codec = update_layout(study, ledger.finalized_before(state.number)), Codec(study.norm_bound)
+    claim = sum_claim(ledger, state.number, ledger.accepted(state.number), state.sum_hash)
+    return fingerprint(codec.decode(opened.encoded, layout).values, claim.points())
 
 
 def _committed_update(

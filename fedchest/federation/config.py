@@ -274,6 +274,10 @@ class ProtectionSettings(_Section):
     """The update's bound and the public size of an institution."""
 
     norm_bound: float = Field(20.0, gt=2**-64, lt=2**64, description="bound of an update's L2 norm")
+    open_if_silent: bool = Field(
+        False,
+        description="show an accepted, noised update to the attestors when its institution falls silent",
+    )
     patients_per_weight_unit: int = Field(
         50, ge=1, description="patients that one unit of weight class stands for"
     )

@@ -47,6 +47,7 @@ class SiteDocument(BaseModel):
     cache: Path
     epsilon_ledger: Path
     epsilon_budget: float
+    open_if_silent: bool
     artifacts: Path
     randomness_secret: Path | None
     randomness_label: str
@@ -78,6 +79,7 @@ class RunDirectory:
         self.settings = root / "settings.json"
         self.provenance = root / "provenance.json"
         self.results = root / "results.json"
+        self.pruned = root / "pruned.jsonl"
         self.calibration = root / "calibration.json"
         self.curves = root / "curves.png"
 

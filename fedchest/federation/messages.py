@@ -12,7 +12,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, MetricRecord, RecordDict
 
 from fedchest.refusals import Reason, Refused
 
-IDENTIFY, ATTEST = "query.identify", "query.attest"
+IDENTIFY, ATTEST, VOUCH = "query.identify", "query.attest", "query.vouch"
 _BYTES, _FACTS, _METRICS, _REFUSAL = "bytes", "facts", "metrics", "refusal"
 _SERIALIZATION = "fedchest/bytes"  # not NumPy's, whose header may promise more than memory holds
 _Fact = TypeVar("_Fact", int, bytes)
@@ -91,6 +91,30 @@ class ProposalMessage:
 
 
 @dataclass(frozen=True)
+class OpenedMessage:
+    """The accepted update of a silent `institution`: its encoded bytes, their salt, its manifest."""
+
+    round: int
+    institution: int
+    encoded: bytes
+    salt: bytes
+    manifest: bytes
+
+    def to_record(self) -> RecordDict:
+        """As Flower content."""
+        packed = _pack(encoded=self.encoded, salt=self.salt, manifest=self.manifest)
+        facts = ConfigRecord({"round": self.round, "institution": self.institution})
+        return RecordDict({_BYTES: packed, _FACTS: facts})
+
+    @classmethod
+    def from_record(cls, record: RecordDict) -> "OpenedMessage":
+        """From Flower content. Raises Refused(MALFORMED)."""
+        _require_form(record, {_BYTES: {"encoded", "salt", "manifest"}, _FACTS: {"round", "institution"}})
+        parts = (_unpack(record, name) for name in ("encoded", "salt", "manifest"))
+        return cls(_fact(record, "round", int), _fact(record, "institution", int), *parts)
+
+
+@dataclass(frozen=True)
 class UpdateReply:
     """The sealed update, its manifest, and the weight that Flower's convention calls num-examples."""
 
@@ -128,6 +152,17 @@ class AttestReply:
     def to_record(self) -> RecordDict:
         """As Flower content."""
         return RecordDict({_FACTS: ConfigRecord({"agrees": self.agrees})})
+
+
+@dataclass(frozen=True)
+class VouchReply:
+    """The share (24 bytes) that the institution vouched for on chain."""
+
+    share: bytes
+
+    def to_record(self) -> RecordDict:
+        """As Flower content."""
+        return RecordDict({_FACTS: ConfigRecord({"share": self.share})})
 
 
 def refusal_record(reason: Reason) -> RecordDict:

@@ -141,6 +141,7 @@ def _lay_out_institution(
         cache=cache_folder(settings, directory),
         epsilon_ledger=_epsilon_folder(settings),
         epsilon_budget=settings.privacy.budget or settings.privacy.epsilon,
+        open_if_silent=settings.protection.open_if_silent,
         artifacts=directory.artifacts.directory,
         randomness_secret=randomness.secret,
         randomness_label=f"{randomness.run}|institution {index}",

@@ -134,7 +134,8 @@ class LocalChain:
             state = Path(folder) / "state.json"
             state.write_bytes(dumped)
             self._process = _spawn(anvil(port, start, "--load-state", str(state)), self._log)
-            self._await_node(self.rpc_url)
+            # A node knows no hash of a loaded block, and a cohort drawn from one would not reproduce.
+            command(self._await_node(self.rpc_url), "evm_mine")
 
     def _await_node(self, rpc_url: str) -> Web3:
         deadline = time.monotonic() + _START_SECONDS

@@ -19,7 +19,7 @@ class Manifest:
     study: hash of the study's rules.  round, institution, base_model: as in the update's context.
     weight_class: the public FedAvg weight.  epsilon: cumulative, in micro-units.  norm_bound: L2.
     codec: name of the encoding.  dp: the study's DP constants by name, None without DP.
-    sealed: SHA-256 of the sealed update.
+    sealed: SHA-256 of the sealed update.  may_be_opened: to the attestors, if the institution falls silent.
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
@@ -34,6 +34,7 @@ class Manifest:
     codec: str
     dp: Mapping[str, float | int] | None
     sealed: str
+    may_be_opened: bool
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: ASCII, keys sorted, no spaces, the shortest digits that give the same numbers."""

@@ -30,7 +30,7 @@ from fedchest.ledger.wallet import Wallet
 
 pytestmark = pytest.mark.e2e
 
-RULES_TYPE = "(bytes32,bytes32,uint16,uint32,uint32,uint16,uint16,bool,uint64,uint64)"
+RULES_TYPE = "(bytes32,bytes32,uint16,uint32,uint32,uint16,uint16,bool,bool,uint64,uint64)"
 INITIAL_MODEL_SLOT = 11
 
 

@@ -105,6 +105,15 @@ def test_a_coordinator_that_has_the_quorum_on_its_side(make_federation, monkeypa
     assert "not its committed update's" in finding.what
 
 
+def test_a_coordinator_whose_artifact_root_is_of_something_else(make_federation, monkeypatch):
+    federation = make_federation()
+    monkeypatch.setattr(coordinator_module, "artifact_root", lambda _artifacts: b"?" * 32)
+    federation.run()
+    assert federation.void_cause() is VoidCause.REJECTED
+    finding = found(federation, "records", phase=Phase.VOID)
+    assert (finding.round, finding.found) == (1, "0x" + (b"?" * 32).hex())
+
+
 def test_a_coordinator_that_proposes_an_old_model_again(make_federation, monkeypatch):
     def the_old_one(base, total, claim, layout, codec):
         honest = recompute(base, total, claim, layout, codec)
@@ -129,11 +138,12 @@ def reporting(accepted: Callable[[Sequence[int]], list[int]]) -> Callable[..., R
         number: int,
         proposal: Proposal,
         used: Sequence[int],
+        scores: Sequence[int],
         refusals: Mapping[int, int],
     ) -> Receipt:
         told = accepted(used)
         dropped = {member: Reason.NO_REPLY for member in used if member not in told}
-        return honest(ledger, number, proposal, told, {**refusals, **dropped})
+        return honest(ledger, number, proposal, told, scores, {**refusals, **dropped})
 
     return propose
 

@@ -30,6 +30,7 @@ def test_values_in_plain_form():
             "cohort_size": 0,
             "minimum_accepted": 1,
             "crash_only": False,
+            "by_contribution": False,
             "norm_bound": 10**6,
             "epsilon_budget": 10**6,
         },

@@ -8,6 +8,7 @@ import pytest
 
 from fedchest.federation.attestation import attestation_checks
 from fedchest.federation.recomputation import Recomputed
+from fedchest.ledger.artifact_tree import artifact_root, round_artifacts
 from fedchest.ledger.records import (
     REQUIRED_CHECKS,
     Check,
@@ -21,17 +22,36 @@ from fedchest.ledger.records import (
 ME, OTHER = "0x" + "1" * 40, "0x" + "2" * 40
 MINE, THEIRS = sha256(b"my sealed update").digest(), sha256(b"their sealed update").digest()
 PRINT = bytes(range(24))
-INITIAL, FIRST, SECOND, SUM = (sha256(bytes([n])).digest() for n in range(4))
+INITIAL, FIRST, SECOND, SUM, RECORD = (sha256(bytes([n])).digest() for n in range(5))
 
 
 def settled(number: int, phase: Phase, base: bytes, new: bytes, parent: int) -> RoundState:
     return RoundState(
-        number, phase, 2, 2, 0, 0, 0, 0, parent, base, b"", new, b"", SUM, PRINT, 0, bytes(24), bytes(32)
+        number=number,
+        phase=phase,
+        members=2,
+        quorum=2,
+        agreeing=0,
+        disagreeing=0,
+        deadline=0,
+        opened_block=0,
+        parent=parent,
+        halted=False,
+        base_model=base,
+        config=bytes(32),
+        new_model=new,
+        record=RECORD,
+        sum_hash=SUM,
+        fingerprint=PRINT,
+        unanswered=0,
+        gathered=bytes(24),
+        proposal=bytes(32),
+        artifacts=bytes(32),
     )
 
 
 def submitted(sealed: bytes, weight_class: int) -> Submission:
-    return Submission(b"", sealed, b"", b"", weight_class, 0)
+    return Submission(bytes(32), sealed, bytes(32), bytes(32), weight_class, 0)
 
 
 @dataclass(frozen=True)
@@ -50,9 +70,15 @@ class Chain:
     )
     taken: tuple[int, ...] = (0, 1)
     late: bool = True
+    root_over: tuple[int, ...] | None = None
 
     def round(self, number: int) -> RoundState:
-        return self.rounds[number]
+        """With the artifact root over what was accepted, or, for a coordinator that lies, over `root_over`."""
+        state = self.rounds[number]
+        over = self.taken if self.root_over is None else self.root_over
+        sent = {member: self.sent[member] for member in over if member in self.sent}
+        artifacts = round_artifacts(sent, state.sum_hash, state.new_model, state.record)
+        return replace(state, artifacts=artifact_root(artifacts))
 
     def was_proposed_late(self, state: RoundState) -> bool:
         return self.late
@@ -91,6 +117,10 @@ def checks(chain: Chain, *, number: int = 3, own: bytes | None = MINE, **found: 
 
 def test_an_honest_proposal_passes_every_check():
     assert checks(Chain()) == REQUIRED_CHECKS
+
+
+def test_an_artifact_root_over_other_updates():
+    assert checks(Chain(root_over=(0,))) == REQUIRED_CHECKS - Check.ARTIFACTS
 
 
 @pytest.mark.parametrize("own", [None, MINE], ids=["not made", "made too late to be committed"])

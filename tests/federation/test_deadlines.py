@@ -1,16 +1,18 @@
 """A round that can't reach its quorum ends at its deadline by itself."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from flwr.app import Context, Message, RecordDict
-from small_federation import liar
+from small_federation import SmallFederation, liar
 
 from fedchest.federation.apps import client_app
-from fedchest.federation.messages import refusal_record
+from fedchest.federation.messages import OpenedMessage, refusal_record
 from fedchest.ledger.records import REQUIRED_CHECKS, Phase, VoidCause
 from fedchest.refusals import Reason
+from server.coordinator import Coordinator
 
 pytestmark = pytest.mark.e2e
 
@@ -33,6 +35,48 @@ def test_who_lost_its_accepted_update_stays_silent_and_the_round_expires(make_fe
     assert federation.checks() == dict.fromkeys(range(3), REQUIRED_CHECKS)
     assert federation.state().unanswered == 1
     assert federation.void_cause() is VoidCause.EXPIRED
+
+
+def test_the_others_answer_for_who_fell_silent_and_consented(make_federation):
+    federation = make_federation(
+        partition={"institutions": 4}, protection={"open_if_silent": True}, chain={"attestation_seconds": 60}
+    )
+    federation.run({3: liar(attest=forgetful)})
+    assert federation.checks() == dict.fromkeys(range(3), REQUIRED_CHECKS)
+    vouchers = [
+        event.values["voucher"] for event in federation.ledger.events() if event.name == "AnsweredFor"
+    ]
+    assert vouchers == [0, 1, 2]
+    assert federation.state().phase is Phase.FINALIZED
+
+
+def test_an_update_is_not_answered_for_without_consent(make_federation, monkeypatch):
+    """Whatever the coordinator hands out, the members look at what the institution committed to."""
+    monkeypatch.setattr(Coordinator, "_may_open", lambda *_: True)
+    federation = make_federation(partition={"institutions": 4}, chain={"attestation_seconds": 5})
+    federation.run({3: liar(attest=forgetful)})
+    assert "MANIFEST_MISMATCH" in said_by(federation, 0)
+    assert federation.void_cause() is VoidCause.EXPIRED
+
+
+def test_another_update_than_the_silent_one_committed_to_is_not_answered_for(make_federation):
+    def another(message: Message, context: Context) -> RecordDict:
+        opened = OpenedMessage.from_record(message.content)
+        message.content = replace(opened, encoded=opened.encoded[:-1] + b"?").to_record()
+        return client_app()(message, context).content
+
+    federation = make_federation(
+        partition={"institutions": 4}, protection={"open_if_silent": True}, chain={"attestation_seconds": 5}
+    )
+    deceived = {institution: liar(vouch=another) for institution in range(3)}
+    federation.run({**deceived, 3: liar(attest=forgetful)})
+    assert "PLAINTEXT_MISMATCH" in said_by(federation, 0)
+    assert federation.void_cause() is VoidCause.EXPIRED
+
+
+def said_by(federation: SmallFederation, institution: int) -> str:
+    """The hospital's own log."""
+    return (federation.directory.institution(institution) / "site.log").read_text()
 
 
 def test_a_proposal_without_a_quorum_expires_on_an_idle_chain(make_federation):

@@ -172,3 +172,11 @@ def assert_rejected(federation: SmallFederation) -> None:
     assert federation.state().phase is Phase.VOID
     assert federation.void_cause() is VoidCause.REJECTED
     assert federation.ledger.global_model() == federation.state().base_model
+
+
+def test_an_artifact_root_over_something_else_is_rejected(make_federation, monkeypatch):
+    monkeypatch.setattr("server.coordinator.artifact_root", lambda _artifacts: b"?" * 32)
+    federation = make_federation()
+    federation.run()
+    assert set(federation.checks().values()) == {REQUIRED_CHECKS - Check.ARTIFACTS}
+    assert_rejected(federation)

@@ -14,7 +14,10 @@ from fedchest.federation.messages import (
     IdentifyReply,
     IdentifyRequest,
     ModelMessage,
+    OpenedMessage,
+    ProposalMessage,
     UpdateReply,
+    VouchReply,
     refusal_record,
 )
 from fedchest.refusals import Reason, Refused
@@ -25,6 +28,8 @@ MESSAGES = st.one_of(
     st.builds(IdentifyRequest, st.binary()),
     st.builds(IdentifyReply, st.binary()),
     st.builds(ModelMessage, st.integers(0, 2**63 - 1), st.binary()),
+    st.builds(ProposalMessage, st.integers(0, 2**63 - 1), st.binary(), st.binary()),
+    st.builds(OpenedMessage, st.integers(0, 9), st.integers(0, 9), st.binary(), st.binary(), st.binary()),
     st.builds(UpdateReply, st.binary(), st.binary(), st.integers(-(2**63), 2**63 - 1)),
 )
 
@@ -58,8 +63,9 @@ def test_reported_refusal_keeps_its_reason(reason):
     assert refused.value.reason is reason
 
 
-def test_attest_reply_holds_the_answer_alone():
+def test_replies_about_the_chain_hold_the_answer_alone():
     assert AttestReply(True).to_record() == RecordDict({"facts": ConfigRecord({"agrees": True})})
+    assert VouchReply(b"share").to_record() == RecordDict({"facts": ConfigRecord({"share": b"share"})})
 
 
 def npy_header(shape: str, kind: str) -> bytes:

@@ -47,7 +47,8 @@ def test_a_killed_chain_is_rebuilt_to_the_same_hashes_and_goes_on(tmp_path: Path
 
         chain.start()
 
-        assert hashes(chain) == before
+        *rebuilt, _one_empty_block = hashes(chain)
+        assert rebuilt == before
         for institution in range(3):
             study.attest(institution, round)
         assert study.coordinator.round(round).phase is Phase.FINALIZED

@@ -7,7 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from studies import BUDGET, CONFIG, HASHES, INITIAL_MODEL, NEW_MODEL, RECORD, RULES, WEIGHT, StudyOnChain
+from studies import (
+    BUDGET,
+    CONFIG,
+    HASHES,
+    INITIAL_MODEL,
+    NEW_MODEL,
+    RECORD,
+    RULES,
+    WEIGHT,
+    StudyOnChain,
+    share,
+)
 from web3 import Web3
 
 from fedchest.errors import ChainError
@@ -187,6 +198,50 @@ def test_a_drawn_cohort_alone_takes_part(chain: LocalChain, tmp_path: Path) -> N
     assert study.coordinator.global_model() == NEW_MODEL
 
 
+def test_a_quorum_answers_for_a_silent_institution(study: StudyOnChain) -> None:
+    round = study.proposed_round()
+    for institution in (0, 2, 3):
+        study.attest(institution, round)
+    for voucher in (0, 2):
+        study.answer_for(voucher, round, silent=1)
+    assert study.coordinator.owes(round, 1)
+    study.answer_for(3, round, silent=1)
+    assert study.coordinator.round(round).phase is Phase.FINALIZED
+
+
+def test_answers_that_differ_make_no_quorum(study: StudyOnChain) -> None:
+    round = study.proposed_round()
+    for voucher in (0, 2):
+        study.answer_for(voucher, round, silent=1)
+    study.answer_for(3, round, silent=1, share=share(3))
+    assert study.coordinator.owes(round, 1)
+    study.answer_for(1, round, silent=1)  # who was silent may say so itself, but it is one voice
+    assert not study.coordinator.owes(round, 1)
+
+
+def test_answers_that_make_a_wrong_sum_dispute_the_round(study: StudyOnChain) -> None:
+    round = study.proposed_round()
+    study.attest(0, round)
+    for voucher in (0, 2, 3):
+        study.answer_for(voucher, round, silent=1, share=share(3))
+    assert study.coordinator.round(round).phase is Phase.VOID
+    assert study.coordinator.events()[-1].values == {"cause": VoidCause.DISPUTED}
+
+
+def test_credits_by_contribution_score(chain: LocalChain, tmp_path: Path) -> None:
+    study = StudyOnChain(chain.rpc_url, tmp_path, by_contribution=True)
+    for scores in ([300, 100], [0, 0]):
+        round = study.coordinator.open_round(CONFIG)
+        study.submit(0, round)
+        study.submit(1, round)
+        study.propose(round, scores=scores)
+        for institution in range(3):
+            study.attest(institution, round)
+        assert study.coordinator.scores(round) == tuple(scores)
+    credits = [study.coordinator.institution(id).credits for id in (0, 1)]
+    assert credits == [750_000 + 500_000, 250_000 + 500_000]
+
+
 def test_a_void_round_leaves_the_model_and_the_next_starts_from_it(study: StudyOnChain) -> None:
     round = study.proposed_round()
     for institution in range(2):
@@ -295,6 +350,9 @@ REFUSALS: dict[str, Callable[[StudyOnChain], Any]] = {
     "OverBudget": lambda study: study.submit(2, _submitted(study), epsilon=BUDGET + 1),
     "WrongProposal": lambda study: study.attest(0, study.proposed_round(), proposal=bytes(32)),
     "InvalidFingerprint": lambda study: study.propose(_submitted(study), fingerprint=b"\x1f" + 23 * b"\xff"),
+    "WrongScores": lambda study: study.propose(_submitted(study), scores=[1, 1]),
+    "NotOwed": lambda study: study.answer_for(0, study.proposed_round(), silent=2),
+    "AlreadyVouched": lambda study: _vouched_twice(study),
     "EmptyModel": lambda study: study.propose(_submitted(study), new_model=bytes(32)),
     "TooFewAccepted": lambda study: study.propose(_submitted(study), accepted=[0]),
     "NotIncreasing": lambda study: study.propose(_submitted(study), accepted=[0, 0]),
@@ -424,3 +482,9 @@ def test_other_code_at_the_address_is_refused(study: StudyOnChain, chain: LocalC
 def test_rules_that_make_no_study_are_refused(chain: LocalChain, tmp_path: Path) -> None:
     with pytest.raises(LedgerRefusal, match="InvalidRules"):
         deploy(chain.rpc_url, Wallet.create(tmp_path / "key"), replace(RULES, minimum_accepted=0))
+
+
+def _vouched_twice(study: StudyOnChain) -> None:
+    round = study.proposed_round()
+    for _ in range(2):
+        study.answer_for(0, round, silent=1)

@@ -22,6 +22,7 @@ MANIFEST = Manifest(
     codec="fedchest/fixed-point/v1",
     dp={"noise_multiplier": 1.1, "steps": 20, "delta": 1e-05},
     sealed="22" * 32,
+    may_be_opened=False,
 )
 FIELDS = dataclasses.asdict(MANIFEST)
 
@@ -56,7 +57,7 @@ def test_bytes_are_pinned() -> None:
     assert MANIFEST.to_bytes() == (
         b'{"base_model":"' + b"11" * 32 + b'","codec":"fedchest/fixed-point/v1",'
         b'"dp":{"delta":1e-05,"noise_multiplier":1.1,"steps":20},"epsilon":1234567,'
-        b'"institution":3,"norm_bound":0.1,"round":3,'
+        b'"institution":3,"may_be_opened":false,"norm_bound":0.1,"round":3,'
         b'"sealed":"' + b"22" * 32 + b'","study":"' + b"00" * 32 + b'","weight_class":8}'
     )
 

@@ -124,7 +124,7 @@ def test_a_rejected_round_names_refusals_votes_and_checks(played_index, browse):
     assert "NORM_EXCEEDED 1: institution 2" in shown
     assert "200 1: institution 3" in shown  # a reason that this version has no name for
     assert "2 disagreed" in shown
-    assert "disagrees held held held held held held 0x78787878… other than proposed" in shown
+    assert "disagrees held held held held held held held 0x78787878… other than proposed" in shown
 
 
 @pytest.mark.e2e

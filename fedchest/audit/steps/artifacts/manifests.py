@@ -1,6 +1,6 @@
 """The step on the manifests: each says of an update what was committed with it, and nothing else."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import partial
 
 from fedchest.audit.case import Case
@@ -36,6 +36,7 @@ def _agrees(case: Case, state: RoundState, member: int) -> None:
             round=state.number,
             institution=member,
         ) from None
+    expected = replace(expected, may_be_opened=stated.may_be_opened or _was_opened(case, state, member))
     for name, value in asdict(expected).items():
         found = getattr(stated, name)
         if found != value:
@@ -46,3 +47,8 @@ def _agrees(case: Case, state: RoundState, member: int) -> None:
                 round=state.number,
                 institution=member,
             )
+
+
+def _was_opened(case: Case, state: RoundState, member: int) -> bool:
+    """Whether others answered for the institution, which it must have consented to."""
+    return any(event.institution == member for event in case.events_of("AnsweredFor", state.number))

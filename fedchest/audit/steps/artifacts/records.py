@@ -6,6 +6,7 @@ from typing import Any
 from fedchest.aggregation.record import RecordEntry, RoundRecord
 from fedchest.audit.case import Case
 from fedchest.audit.report import Fault
+from fedchest.ledger.artifact_tree import artifact_root, round_artifacts
 from fedchest.ledger.records import RoundState, Submission
 from fedchest.refusals import Reason
 
@@ -13,8 +14,12 @@ ACCEPTED = 0
 
 
 def records(case: Case) -> str:
-    """Each record names the chain's models, and every member as accepted or refused just as the chain does."""
+    """Each record names the chain's models, and every member as accepted or refused just as the chain does.
+
+    The root on chain is over exactly the accepted updates' artifacts, the sum, the model and this record.
+    """
     case.each(case.proposed_rounds, partial(agreed_record, case))
+    case.each(case.proposed_rounds, partial(_is_under_the_root, case))
     return f"{len(case.proposed_rounds)} records agree with the chain"
 
 
@@ -25,6 +30,20 @@ def agreed_record(case: Case, state: RoundState) -> RoundRecord:
     _names_every_member(case, record)
     _agrees_on_outcomes(case, record)
     return record
+
+
+def _is_under_the_root(case: Case, state: RoundState) -> None:
+    submitted = case.submissions(state.number)
+    accepted = {id: submitted[id] for id in case.accepted(state.number) if id in submitted}
+    artifacts = round_artifacts(accepted, state.sum_hash, state.new_model, state.record)
+    expected = artifact_root(artifacts)
+    if state.artifacts != expected:
+        raise Fault(
+            "the artifact root is not that of what the proposal rests on",
+            expected=expected,
+            found=state.artifacts,
+            round=state.number,
+        )
 
 
 def _names_the_round(record: RoundRecord, state: RoundState) -> None:

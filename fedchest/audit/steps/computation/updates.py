@@ -126,7 +126,7 @@ def _known_as(case: Case, state: RoundState) -> str:
 def _shares_are_the_updates(
     case: Case, state: RoundState, updates: Mapping[int, EncodedUpdate], claim: SumClaim
 ) -> None:
-    """Each institution answered with the fingerprint of the very update that it had committed to."""
+    """What counts as an institution's answer is the fingerprint of the very update that it had committed to."""
     points = claim.points()
 
     def check(vote: Event) -> None:
@@ -142,7 +142,8 @@ def _shares_are_the_updates(
                 institution=vote.institution,
             )
 
-    case.each(case.events_of("Attested", state.number), check)
+    answers = case.events_of("Attested", state.number) + case.events_of("AnsweredFor", state.number)
+    case.each(answers, check)
 
 
 def _accepted_updates(case: Case, state: RoundState) -> dict[int, EncodedUpdate]:
