@@ -22,8 +22,8 @@ abstract contract Study {
     bool public constant IS_TEST = true;
 
     bytes32 internal constant CONFIG = "config";
-    bytes32 internal constant FIRST_MODEL = "first model";
-    bytes32 internal constant NEW_MODEL = "new model";
+    bytes32 internal constant FIRST_MODEL = keccak256("first model");
+    bytes32 internal constant NEW_MODEL = keccak256("new model");
     bytes32 internal constant PROVENANCE = "provenance";
     uint32 internal constant SUBMISSION_SECONDS = 600;
     uint32 internal constant ATTESTATION_SECONDS = 300;
