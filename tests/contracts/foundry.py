@@ -46,6 +46,6 @@ def _run(*command: str, environment: dict[str, str]) -> subprocess.CompletedProc
         env=os.environ | environment,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=1000,
         check=False,
     )

@@ -15,6 +15,7 @@ PROOFS = {
 
 @pytest.mark.slow
 @pytest.mark.e2e
+@pytest.mark.timeout(1200)
 def test_every_property_is_proved(tmp_path: Path) -> None:
     report = tmp_path / "halmos.json"
     # Five times around any loop: there are four institutions and three numbers in a fingerprint.

@@ -80,6 +80,7 @@ def test_every_mutant_breaks_a_rule_of_its_own() -> None:
 
 @pytest.mark.slow
 @pytest.mark.e2e
+@pytest.mark.timeout(1200)
 def test_every_mutant_is_killed(artifacts: dict[str, str]) -> None:
     everything = "|".join({f"{one['killed_by']}Test" for one in MUTANTS})
     # Forge compiles the tests here, so that none of the runs below finds them changed.
