@@ -96,7 +96,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
     }
 
     /// @inheritdoc IInstitutions
-    function unpause() external override(IInstitutions, Institutions) onlyRole(DEFAULT_ADMIN_ROLE) {
+    function unpause() external onlyRole(DEFAULT_ADMIN_ROLE) {
         if (successor != address(0)) revert StudyOver(successor);
         _unpause();
     }
