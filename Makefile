@@ -7,7 +7,7 @@ BIN := .venv/bin
 demo: .venv/installed contracts/node_modules/.anvil
 	@$(BIN)/fedchest demo
 
-test: lint
+test: lint contracts/.venv/.installed
 	$(BIN)/pytest
 
 test-fast: .venv/installed-dev contracts/node_modules/.all
@@ -26,7 +26,7 @@ bench: .venv/installed-dev contracts/node_modules/.all
 	$(BIN)/python -m benchmarks
 
 clean:
-	rm -rf .venv contracts/node_modules build *.egg-info
+	rm -rf .venv contracts/.venv contracts/node_modules contracts/cache contracts/out build *.egg-info
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
@@ -46,3 +46,8 @@ contracts/node_modules/.anvil: contracts/package-lock.json
 contracts/node_modules/.all: contracts/package-lock.json
 	cd contracts && npm install --no-save --no-fund --no-audit --loglevel=error
 	@touch $@ contracts/node_modules/.anvil
+
+contracts/.venv/.installed: contracts/requirements.txt
+	$(PYTHON) -m venv contracts/.venv
+	contracts/.venv/bin/pip install --quiet --disable-pip-version-check --requirement contracts/requirements.txt
+	@touch $@

@@ -28,23 +28,33 @@ SETTINGS: dict[str, Any] = {
 }
 
 
-def compile_ledger() -> dict[str, Any]:
-    """The artifact of FedChestLedger: abi, creation and deployed bytecode, and what they were made from."""
-    sources = {path.name: path.read_text() for path in sorted(SOURCES.glob("*.sol"))}
+def read_sources() -> dict[str, str]:
+    """The contract's sources by file name."""
+    return {path.name: path.read_text() for path in sorted(SOURCES.glob("*.sol"))}
+
+
+def compile_sources(sources: dict[str, str], settings: dict[str, Any]) -> dict[str, Any]:
+    """What the compiler makes of `sources` by name: contracts by source and contract name."""
     output = solcx.compile_standard(
         {
             "language": "Solidity",
             "sources": {name: {"content": text} for name, text in sources.items()},
-            "settings": SETTINGS
-            | {
-                "outputSelection": {"*": {"*": ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]}}
-            },
+            "settings": settings,
         },
         solc_binary=COMPILER,
     )
     for warning in output.get("errors", []):
         print(warning["formattedMessage"], file=sys.stderr)
-    contract = output["contracts"]["FedChestLedger.sol"]["FedChestLedger"]
+    contracts: dict[str, Any] = output["contracts"]
+    return contracts
+
+
+def compile_ledger() -> dict[str, Any]:
+    """The artifact of FedChestLedger: abi, creation and deployed bytecode, and what they were made from."""
+    sources = read_sources()
+    outputs = ["abi", "evm.bytecode.object", "evm.deployedBytecode.object"]
+    compiled = compile_sources(sources, SETTINGS | {"outputSelection": {"*": {"*": outputs}}})
+    contract = compiled["FedChestLedger.sol"]["FedChestLedger"]
     return {
         "contract": "FedChestLedger",
         "compiler": str(solcx.wrapper.get_solc_version(COMPILER, with_commit_hash=True)),

@@ -123,11 +123,6 @@ abstract contract Institutions is IInstitutions, AccessControl, Pausable {
         _pause();
     }
 
-    /// @inheritdoc IInstitutions
-    function unpause() external virtual onlyRole(DEFAULT_ADMIN_ROLE) {
-        _unpause();
-    }
-
     // ----------------------------------------------------------------------------------------------------- views
 
     /// @inheritdoc IInstitutions
