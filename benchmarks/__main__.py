@@ -9,9 +9,11 @@ from benchmarks import (
     cache,
     cohort_size,
     consensus,
+    contribution,
     dp_step,
     event_index,
     explorer,
+    file_ledger,
     gas,
     growth,
     loading,
@@ -32,11 +34,13 @@ BENCHMARKS = {
     "round_overhead": round_overhead,
     "scale": scale,
     "event_index": event_index,
+    "file_ledger": file_ledger,
     "gas": gas,
     "growth": growth,
     "explorer": explorer,
     "consensus": consensus,
     "audit_verify": audit_verify,
+    "contribution": contribution,
 }
 RESULTS = Path(__file__).with_name("RESULTS.md")
 

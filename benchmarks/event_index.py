@@ -16,7 +16,7 @@ from benchmarks.synthetic import BLOCK_SECONDS, START, SyntheticLedger, digest
 from fedchest.audit.index import RANGE_BLOCKS, EventIndex, EventSource
 from fedchest.audit.queries import IndexReader, Row, Selection, open_index
 from fedchest.ledger.chain import LocalChain
-from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.ledger import Ledger
 from fedchest.ledger.rpc import command, commands, connect
 
 INSTITUTIONS, ROUNDS = 20, 100
@@ -64,7 +64,7 @@ def _build_anew(path: Path, ledger: EventSource) -> None:
     _build(path, ledger)
 
 
-def _play(rpc_url: str, folder: Path) -> LedgerClient:
+def _play(rpc_url: str, folder: Path) -> Ledger:
     """A study of ROUNDS finalized rounds in which every institution takes part."""
     study = Study(rpc_url, folder, INSTITUTIONS)
     for _ in range(ROUNDS):

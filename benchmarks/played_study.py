@@ -1,11 +1,11 @@
-"""A study played on a real chain, in which every institution takes part in every round: for benchmarks to measure."""
+"""A study played on a real ledger, in which every institution takes part in every round: for benchmarks to measure."""
 
 import hashlib
 from dataclasses import replace
 from pathlib import Path
 
-from fedchest.ledger.client import LedgerClient, deploy
 from fedchest.ledger.hashes import proposal_hash, roster_hash
+from fedchest.ledger.opening import create_ledger, open_ledger
 from fedchest.ledger.records import REQUIRED_CHECKS, Attestation, Proposal, Rules, UpdateCommitment
 from fedchest.ledger.wallet import Wallet
 
@@ -14,16 +14,16 @@ INITIAL, PROVENANCE = b"i" * 32, b"v" * 32
 
 
 class Study:
-    """Institutions that take part in every round of a study on a chain of their own."""
+    """Institutions that take part in every round of a study on the ledger at `url`, a node's address or a file's."""
 
-    def __init__(self, rpc_url: str, folder: Path, size: int) -> None:
+    def __init__(self, url: str, folder: Path, size: int) -> None:
         wallet = Wallet.create(folder / "coordinator.key")
-        address = deploy(rpc_url, wallet, replace(RULES, founders=size))
-        self.coordinator = LedgerClient(rpc_url, address, wallet)
+        chain_id, address = create_ledger(url, wallet, replace(RULES, founders=size))
+        self.coordinator = open_ledger(url, address, wallet, chain_id=chain_id)
         wallets = [Wallet.create(folder / f"{number}.key") for number in range(size)]
         for one in wallets:
             self.coordinator.register_founder(one.address, 1, 10**9)
-        self.sites = [LedgerClient(rpc_url, address, one) for one in wallets]
+        self.sites = [open_ledger(url, address, one, chain_id=chain_id) for one in wallets]
         roster = roster_hash([(one.address, 1, 10**9) for one in wallets])
         for site in self.sites[: 2 * size // 3 + 1]:
             site.approve_initial_model(INITIAL, PROVENANCE, roster)

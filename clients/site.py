@@ -33,7 +33,7 @@ from fedchest.federation.messages import (
 from fedchest.federation.party import open_ledger
 from fedchest.federation.study import Study
 from fedchest.federation.trainer import LocalTrainer
-from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.ledger import Ledger
 from fedchest.ledger.records import REQUIRED_CHECKS, Institution, RoundState, UpdateCommitment
 from fedchest.ledger.wallet import Wallet
 from fedchest.protection.codec import CODEC_NAME, Codec
@@ -48,7 +48,7 @@ class Site:
     """The wiring of one hospital, opened from its own folder."""
 
     def __init__(
-        self, document: SiteDocument, study: Study, ledger: LedgerClient, wallet: Wallet, folder: Path
+        self, document: SiteDocument, study: Study, ledger: Ledger, wallet: Wallet, folder: Path
     ) -> None:
         self._document = document
         self._study = study

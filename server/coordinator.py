@@ -10,10 +10,18 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from flwr.app import ArrayRecord
 
 from fedchest.aggregation.fedavg import weighted_sum
-from fedchest.aggregation.model import model_bytes
-from fedchest.aggregation.record import RecordEntry, RoundRecord
+from fedchest.aggregation.model import model_bytes, parse_model
+from fedchest.aggregation.record import RecordContribution, RecordEntry, RoundRecord
 from fedchest.aggregation.sums import sum_bytes
 from fedchest.artifacts import ArtifactStore
+from fedchest.errors import StoreError
+from fedchest.federation.contribution import (
+    AcceptedUpdates,
+    predict_coalitions,
+    scores_of,
+    trial_of,
+    values_of,
+)
 from fedchest.federation.directory import (
     CONNECTION,
     COORDINATOR,
@@ -33,8 +41,8 @@ from fedchest.federation.progress import ProgressLog
 from fedchest.federation.recomputation import recompute, sum_claim
 from fedchest.federation.study import Study
 from fedchest.ledger.artifact_tree import artifact_root, round_artifacts
-from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.contract import LedgerRefusal
+from fedchest.ledger.ledger import Ledger
 from fedchest.ledger.records import Institution, Phase, Proposal, RoundState, Submission
 from fedchest.protection.codec import Codec, EncodedUpdate, Layout
 from fedchest.protection.context import UpdateContext
@@ -62,7 +70,7 @@ class Coordinator:
         self,
         document: CoordinatorDocument,
         study: Study,
-        ledger: LedgerClient,
+        ledger: Ledger,
         key: X25519PrivateKey,
         folder: Path,
     ) -> None:
@@ -145,8 +153,9 @@ class Coordinator:
             self.ledger.abandon(state.number, refusals)
             return
         sum_hash = self._store_sum(members, accepted, layout)
-        proposal = self._proposal(state, received, sorted(accepted), sum_hash, layout)
-        self.ledger.propose(state.number, proposal, sorted(accepted), (), refusals)
+        contribution = self._contribution(state, members, accepted, sum_hash)
+        proposal = self._proposal(state, received, sorted(accepted), sum_hash, layout, contribution)
+        self.ledger.propose(state.number, proposal, sorted(accepted), scores_of(contribution), refusals)
         self._progress.report("proposed", round=state.number, accepted=len(accepted), refused=len(refusals))
 
     def _store_sum(
@@ -156,6 +165,27 @@ class Coordinator:
         total = weighted_sum(list(accepted.values()), [weights[i] for i in accepted])
         return self.artifacts.put(sum_bytes(total, layout, Codec(self.study.norm_bound)))
 
+    def _contribution(
+        self,
+        state: RoundState,
+        members: Sequence[Institution],
+        accepted: Mapping[int, EncodedUpdate],
+        sum_hash: bytes,
+    ) -> RecordContribution | None:
+        """What each accepted update added, where credits follow that; the predictions that say so are stored."""
+        rewards = self.study.rewards
+        if rewards is None:
+            return None
+        base = parse_model(self.artifacts.get(state.base_model))
+        weights = {member.id: member.weight_class for member in members}
+        tried = AcceptedUpdates(base, accepted, weights, Codec(self.study.norm_bound))
+        trial = trial_of(rewards, sum_claim(self.ledger, state.number, tried.institutions, sum_hash))
+        predictions = predict_coalitions(tried, trial, self._evaluation)
+        if predictions.truth.digest().hex() != rewards.truth_sha256:
+            raise StoreError("The public set's labels are not those that the study measures contribution by.")
+        stored = self.artifacts.put(predictions.to_bytes())
+        return RecordContribution(stored.hex(), values_of(predictions, trial, tried.institutions))
+
     def _proposal(
         self,
         state: RoundState,
@@ -163,13 +193,14 @@ class Coordinator:
         accepted: Sequence[int],
         sum_hash: bytes,
         layout: Layout,
+        contribution: RecordContribution | None,
     ) -> Proposal:
         """What the attestors will find again, made by the code that they run."""
         base, total = self.artifacts.get(state.base_model), self.artifacts.get(sum_hash)
         claim = sum_claim(self.ledger, state.number, accepted, sum_hash)
         found = recompute(base, total, claim, layout, Codec(self.study.norm_bound))
         self.artifacts.put(model_bytes(found.model))
-        record = self.artifacts.put(_record(state, found.new_model, received).to_bytes())
+        record = self.artifacts.put(_record(state, found.new_model, received, contribution).to_bytes())
         submitted = self.ledger.submissions(state.number)
         artifacts = round_artifacts({i: submitted[i] for i in accepted}, sum_hash, found.new_model, record)
         return Proposal(found.new_model, record, sum_hash, found.fingerprint, artifact_root(artifacts))
@@ -255,12 +286,18 @@ class Coordinator:
         return self.artifacts.path(state.base_model).stat().st_size * 2 + 65536
 
 
-def _record(state: RoundState, new_model: bytes, received: Mapping[int, Received]) -> RoundRecord:
+def _record(
+    state: RoundState,
+    new_model: bytes,
+    received: Mapping[int, Received],
+    contribution: RecordContribution | None,
+) -> RoundRecord:
     return RoundRecord(
         round=state.number,
         base_model=state.base_model.hex(),
         new_model=new_model.hex(),
         entries=tuple(_entry(member, part) for member, part in sorted(received.items())),
+        contribution=contribution,
     )
 
 

@@ -9,7 +9,7 @@ from flwr.serverapp import Grid
 
 from fedchest.federation.messages import IDENTIFY, IdentifyReply, IdentifyRequest
 from fedchest.federation.study import Study
-from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.ledger import Ledger
 from fedchest.ledger.records import Institution
 from fedchest.ledger.wallet import recover_address
 from fedchest.refusals import Refused
@@ -20,7 +20,7 @@ JOIN_SECONDS, IDENTIFY_SECONDS, POLL_SECONDS = 60.0, 60.0, 1.0
 class Roster:
     """Node by institution. A node that proves nothing is never sent a model; two nodes can't share an institution."""
 
-    def __init__(self, study: Study, ledger: LedgerClient) -> None:
+    def __init__(self, study: Study, ledger: Ledger) -> None:
         self._study = study
         self._ledger = ledger
         self._institutions: dict[int, int] = {}

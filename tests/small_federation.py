@@ -35,7 +35,8 @@ from fedchest.federation.prepare import prepare
 from fedchest.federation.run import chain_of, found_study
 from fedchest.federation.sites import coordinator_folder
 from fedchest.federation.study import Study
-from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.ledger import Ledger
+from fedchest.ledger.opening import open_ledger
 from fedchest.ledger.records import RoundState, UpdateCommitment, VoidCause
 from fedchest.ledger.wallet import Wallet
 from fedchest.protection.codec import Codec, Layout
@@ -58,8 +59,8 @@ class SmallFederation:
         self.settings = settings
         self.study = study
         self.rpc_url = rpc_url
-        contract = read_document(directory.coordinator / CONNECTION, Connection).contract
-        self.ledger = LedgerClient(rpc_url, contract)
+        pinned = read_document(directory.coordinator / CONNECTION, Connection)
+        self.ledger = open_ledger(rpc_url, pinned.contract, chain_id=pinned.chain_id)
 
     def run(
         self,
@@ -179,7 +180,7 @@ class Forgery:
     """A submission made with an institution's own keys, valid in every part that a test leaves alone."""
 
     study: Study
-    ledger: LedgerClient
+    ledger: Ledger
     context: UpdateContext
     layout: Layout
     plaintext: bytes
@@ -236,7 +237,7 @@ def forge(message: Message, context: Context) -> Forgery:
     request = ModelMessage.from_record(message.content)
     connection = read_document(folder / CONNECTION, Connection)
     wallet = Wallet.load(folder / WALLET)
-    ledger = LedgerClient(connection.rpc_url, connection.contract, wallet=wallet)
+    ledger = open_ledger(connection.rpc_url, connection.contract, wallet=wallet, chain_id=connection.chain_id)
     study = read_study(folder / STUDY)
     layout = update_layout(study, ledger.finalized_before(request.round))
     me = ledger.institution(ledger.institution_id(wallet.address))

@@ -13,7 +13,7 @@ LEVELS = (
     {"reporting", "privacy"},
     {"audit"},
     {"federation"},
-    {"aggregation", "learning", "ledger"},
+    {"aggregation", "contribution", "learning", "ledger"},
     {"accounting", "models", "data", "protection"},
     {"root"},
 )

@@ -58,10 +58,14 @@ class SumClaim:
 
     def points(self) -> tuple[int, ...]:
         """The three points, 1 to p - 1; modulo bias is below 2^-190."""
+        digests = (self.digest(_DOMAIN, k) for k in range(POINTS))
+        return tuple(int.from_bytes(digest) % (MODULUS - 1) + 1 for digest in digests)
+
+    def digest(self, domain: bytes, number: int) -> bytes:
+        """What nobody could choose (32 bytes): a hash of all that the claim fixes, one for each domain and number."""
         facts = (self.chain_id, self.contract, self.study, self.round)
         lists = (self.commitments, self.weight_classes, self.sum_hash)
-        digests = (keccak(encode(_ABI_TYPES, (_DOMAIN, *facts, *lists, k))) for k in range(POINTS))
-        return tuple(int.from_bytes(digest) % (MODULUS - 1) + 1 for digest in digests)
+        return keccak(encode(_ABI_TYPES, (domain, *facts, *lists, number)))
 
 
 def fingerprint(values: NDArray[np.int32] | NDArray[np.int64], points: tuple[int, ...]) -> bytes:

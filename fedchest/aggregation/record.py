@@ -25,8 +25,38 @@ class RecordEntry:
 
 
 @dataclass(frozen=True)
+class RecordValue:
+    """What an accepted update added to the mean AUROC, in millionths, with its 95 % interval where there is one."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    institution: int
+    value: int
+    low: int | None
+    high: int | None
+
+    @property
+    def score(self) -> int:
+        """What credits are split by: the value, or 0 where it is below."""
+        return max(self.value, 0)
+
+
+@dataclass(frozen=True)
+class RecordContribution:
+    """The predictions that the round's scores rest on (hex SHA-256), and the accepted updates' values."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
+
+    predictions: str
+    values: tuple[RecordValue, ...]
+
+
+@dataclass(frozen=True)
 class RoundRecord:
-    """What the coordinator proposes for a round, in the order of the members' numbers; hashes are hex SHA-256."""
+    """What the coordinator proposes for a round, in the order of the members' numbers; hashes are hex SHA-256.
+
+    `contribution` is None where credits follow the weight classes.
+    """
 
     __pydantic_config__ = ConfigDict(extra="forbid", strict=True)
 
@@ -34,6 +64,7 @@ class RoundRecord:
     base_model: str
     new_model: str
     entries: tuple[RecordEntry, ...]
+    contribution: RecordContribution | None = None
 
     def to_bytes(self) -> bytes:
         """Canonical JSON: sorted keys, no spaces, UTF-8."""

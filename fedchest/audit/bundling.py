@@ -8,7 +8,7 @@ from fedchest.audit.report import Faults, NotChecked
 from fedchest.audit.signing import Signer
 from fedchest.audit.source import chain_source
 from fedchest.audit.steps.artifacts.files import named_digests
-from fedchest.errors import StoreError
+from fedchest.errors import ConfigError, StoreError
 from fedchest.federation.directory import SEALING_KEY, RunDirectory
 
 
@@ -22,11 +22,15 @@ def bundle_run(
 ) -> int:
     """Write a run's bundle to `out`, signed; its size in bytes. It is checked before this returns.
 
-    Raises as `chain_source`, StoreError when an artifact that the chain names is not in the store, ProofError when the
-    run's chain does not hold.
+    Raises as `chain_source`, ConfigError when the ledger is a file, StoreError when an artifact that the chain names is
+    not in the store, ProofError when the run's chain does not hold.
     """
     with chain_source(directory, rpc_url) as source:
         case = Case(directory, source, directory.auditor / SEALING_KEY)
+        if case.in_file:
+            raise ConfigError(
+                f"{directory.root}: the ledger is a file, without blocks to bundle; hand the file on."
+            )
         try:
             size = write_bundle(
                 out,

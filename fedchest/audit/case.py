@@ -28,7 +28,8 @@ from fedchest.federation.directory import (
 from fedchest.federation.layout import update_layout
 from fedchest.federation.study import Study
 from fedchest.ledger.blocks import Block, read_blocks
-from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.ledger import Ledger
+from fedchest.ledger.opening import ledger_file, open_ledger
 from fedchest.ledger.records import Event, Institution, RoundState, Submission
 from fedchest.ledger.rpc import connect
 from fedchest.protection.codec import Layout
@@ -50,6 +51,7 @@ class Case:
     key_file: Path
     keep_going: bool = False
     evidence: Sequence[Evidence] = ()
+    public_data: Path | None = None
 
     def each(self, items: Iterable[_Item], check: Callable[[_Item], _Result]) -> list[_Result]:
         """`check` of every item. Its Faults end it: at once, or all together at the end where the audit keeps going.
@@ -82,16 +84,21 @@ class Case:
         """`path` relative to the run directory."""
         return str(path.relative_to(self.directory.root))
 
-    def open_ledger(self) -> LedgerClient:
-        """The contract that the auditor pins. Raises ChainError, StoreError, NotChecked without a chain."""
+    @property
+    def in_file(self) -> bool:
+        """Whether the ledger is a file, and not a contract on a chain."""
+        return self.source.rpc_url is not None and ledger_file(self.source.rpc_url) is not None
+
+    def open_ledger(self) -> Ledger:
+        """The ledger that the auditor pins. Raises ChainError, StoreError, NotChecked without a chain."""
         if self.source.rpc_url is None:
             raise NotChecked("there is no chain to compare with")
         pinned = read_document(self.directory.auditor / CONNECTION, Connection)
-        return LedgerClient(self.source.rpc_url, pinned.contract, chain_id=pinned.chain_id)
+        return open_ledger(self.source.rpc_url, pinned.contract, chain_id=pinned.chain_id)
 
     @cached_property
-    def ledger(self) -> LedgerClient:
-        """The pinned contract."""
+    def ledger(self) -> Ledger:
+        """The pinned ledger."""
         try:
             return self.open_ledger()
         except (ChainError, StoreError) as error:
@@ -125,10 +132,29 @@ class Case:
     @cached_property
     def blocks(self) -> list[Block]:
         """Every block of the chain from the genesis on, as the node tells them."""
-        if self.source.rpc_url is None:
+        if self.source.rpc_url is None or self.in_file:
             raise NotChecked("there is no chain to compare with")
         w3 = connect(self.source.rpc_url)
         return read_blocks(w3, range(w3.eth.block_number + 1))
+
+    @cached_property
+    def block_hashes(self) -> list[bytes]:
+        """The hash of every block, or entry of a file, from the genesis on."""
+        if not self.in_file:
+            return [block.header.hash for block in self.blocks]
+        numbers = range(self.ledger.head()[0] + 1)
+        return [digest for digest in self.ledger.block_hashes(numbers) if digest is not None]
+
+    @cached_property
+    def transactions(self) -> dict[str, int]:
+        """The number of the block of every transaction, or entry, by its hash (0x...)."""
+        if self.in_file:
+            return {"0x" + digest.hex(): number for number, digest in enumerate(self.block_hashes)}
+        return {
+            "0x" + transaction.hash.hex(): block.header.number
+            for block in self.blocks
+            for transaction in block.transactions
+        }
 
     @cached_property
     def events(self) -> list[Event]:
@@ -257,4 +283,6 @@ def _submission(values: Mapping[str, Any]) -> Submission:
 
 def _names_hashes(record: RoundRecord) -> bool:
     named = [text for entry in record.entries for text in (entry.sealed, entry.manifest) if text is not None]
+    if record.contribution is not None:
+        named.append(record.contribution.predictions)
     return all(_HASH.fullmatch(text) for text in named)

@@ -11,7 +11,7 @@ from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from fedchest.audit.bundle import check_bundle, is_bundle
-from fedchest.audit.journals import read_journal
+from fedchest.audit.journals import read_copy, read_journal
 from fedchest.audit.queries import Row, open_index
 from fedchest.audit.trail import plain
 from fedchest.errors import ChainError, StoreError
@@ -47,8 +47,9 @@ class Evidence:
 
 
 def read_evidence(path: Path) -> Evidence:
-    """Read an event index, a journal, a bundle, or receipts (JSON as `eth_getTransactionReceipt` gives it, or several).
+    """Read an event index, a journal, a copy of a file ledger, a bundle, or receipts.
 
+    Receipts are JSON as `eth_getTransactionReceipt` gives it, one or several.
     Raises StoreError when the file can't be read or is none of these, ProofError for a bundle that does not hold.
     """
     try:
@@ -61,7 +62,10 @@ def read_evidence(path: Path) -> Evidence:
         content = path.read_bytes()
     except OSError as error:
         raise StoreError(f"{path} can't be read: {error.strerror}.") from None
-    return _journal(path) if b'"timestamp"' in content.split(b"\n", 1)[0] else _receipts(path, content)
+    first = content.split(b"\n", 1)[0]
+    if b'"previous"' in first:
+        return _copy(path)
+    return _journal(path) if b'"timestamp"' in first else _receipts(path, content)
 
 
 def _index(path: Path) -> Evidence:
@@ -105,6 +109,13 @@ def _journal(path: Path) -> Evidence:
         blocks={record.number: record.hash for record in journal.records},
         transactions=_transactions((record.number, record.transactions) for record in journal.records),
     )
+
+
+def _copy(path: Path) -> Evidence:
+    copy = read_copy(path, str(path))
+    if copy.fault is not None:
+        raise StoreError(f"{path} is no copy of a ledger: {copy.fault}.")
+    return Evidence(str(path), blocks={record.number: record.hash for record in copy.records})
 
 
 def _transactions(blocks: Iterable[tuple[int, Iterable[bytes]]]) -> dict[str, HeldTransaction]:

@@ -214,7 +214,10 @@ VIEWS: Mapping[str, str] = {
     "participation": """
         SELECT m.round, m.institution, o.timestamp, u.commitment, u.epsilon,
             CASE WHEN a.round IS NOT NULL THEN 'ACCEPTED' WHEN r.round IS NOT NULL THEN 'REFUSED' END AS outcome,
-            r.reason, v.agrees, v.checks, c.amount AS credits
+            r.reason, v.agrees, v.checks,
+            (SELECT json_extract(p.scores, '$[' || s.key || ']') FROM aggregate_proposed p, json_each(p.accepted) s
+                WHERE p.round = m.round AND s.value = m.institution) AS score,
+            c.amount AS credits
         FROM round_opened_members m
         JOIN round_opened o ON o.round = m.round
         LEFT JOIN update_submitted u ON u.round = m.round AND u.institution = m.institution

@@ -2,6 +2,7 @@
 
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -9,12 +10,15 @@ from pathlib import Path
 
 from pydantic import BaseModel
 
-from fedchest.audit.journals import PartyJournal, read_journals
-from fedchest.errors import ChainError, ConfigError, StoreError
-from fedchest.federation.directory import CONNECTION, Connection, RunDirectory, read_document
+from fedchest.audit.journals import PartyJournal, read_copies, read_journals
+from fedchest.errors import ChainError, ConfigError, StoreError, TamperError
+from fedchest.federation.directory import CONNECTION, LEDGER, Connection, RunDirectory, read_document
 from fedchest.ledger.chain import LocalChain
 from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.file.replay import replayed
 from fedchest.ledger.journal import BlockRecord, block_records
+from fedchest.ledger.ledger import Ledger
+from fedchest.ledger.opening import open_ledger
 from fedchest.ledger.rpc import connect
 
 _GANACHE_DATABASE = "ganache"
@@ -35,8 +39,9 @@ class _RunSettings(BaseModel):
 class Source:
     """The chain that a run is compared with.
 
-    `rpc_url` is None when no journal gives one, `blocks` are the chain's blocks from 1 on, `unreproducible`
-    maps the names of journals that could not be rebuilt to the reason.
+    `rpc_url` is where the ledger is read (file://... for a file), None when no journal gives one. `blocks` are the
+    chain's blocks from 1 on, or a file's entries, `unreproducible` maps the names of journals that could not be
+    rebuilt to the reason.
     """
 
     rpc_url: str | None
@@ -51,15 +56,18 @@ def chain_source(directory: RunDirectory, rpc_url: str | None = None) -> Abstrac
 
     With `rpc_url` the node there is read. Without it the longest journal that reproduces its block hashes is
     rebuilt in a temporary node; a chain kept by Ganache, which can't be rebuilt, is opened from a copy.
+    A ledger that is a file is read from the longest copy whose entries hold.
     Raises StoreError when `directory` is no run, ConfigError when the run's chain was not a local one,
     ChainError when a node does not answer or start.
     """
     if not directory.root.is_dir():
         raise StoreError(f"{directory.root} does not exist: it should be a run directory.")
-    journals = read_journals(directory)
     if rpc_url is not None:
-        return _answering(rpc_url, f"the node at {rpc_url}", journals)
+        return _answering(rpc_url, f"the node at {rpc_url}", read_journals(directory))
     chain = read_document(directory.settings, _RunSettings).chain
+    if chain.chain == "file":
+        return _reread(read_copies(directory))
+    journals = read_journals(directory)
     if chain.rpc is not None:
         raise ConfigError(
             f"The run used a chain of its own: give its address with --rpc (it was {chain.rpc})."
@@ -70,7 +78,19 @@ def chain_source(directory: RunDirectory, rpc_url: str | None = None) -> Abstrac
 
 
 @contextmanager
-def run_ledger(directory: RunDirectory, rpc_url: str | None = None) -> Iterator[LedgerClient]:
+def run_contract(directory: RunDirectory, rpc_url: str | None = None) -> Iterator[LedgerClient]:
+    """As `run_ledger`, where there has to be a chain. Raises ConfigError for a run whose ledger is a file."""
+    with run_ledger(directory, rpc_url) as ledger:
+        if not isinstance(ledger, LedgerClient):
+            raise ConfigError(
+                f"{directory.root}: the run's ledger is a file, which has no block headers to prove from. "
+                "Whoever is to check needs the file itself."
+            )
+        yield ledger
+
+
+@contextmanager
+def run_ledger(directory: RunDirectory, rpc_url: str | None = None) -> Iterator[Ledger]:
     """The contract that the run's auditor pins, on the run's chain, for as long as the context lasts.
 
     Raises as `chain_source`, and ChainError when no journal gives a chain or the chain is not the pinned one.
@@ -81,7 +101,7 @@ def run_ledger(directory: RunDirectory, rpc_url: str | None = None) -> Iterator[
                 f"No journal below {directory.root} gives a chain; fedchest audit verify says why."
             )
         pinned = read_document(directory.auditor / CONNECTION, Connection)
-        yield LedgerClient(source.rpc_url, pinned.contract, chain_id=pinned.chain_id)
+        yield open_ledger(source.rpc_url, pinned.contract, chain_id=pinned.chain_id)
 
 
 @contextmanager
@@ -121,6 +141,26 @@ def _rebuilt(journals: Sequence[PartyJournal]) -> Iterator[Source]:
                 yield _read(chain.rpc_url, f"rebuilt from {journal.name}", journals, failures)
             return
     yield Source(None, "none: no journal gives one", journals, (), failures)
+
+
+@contextmanager
+def _reread(copies: Sequence[PartyJournal]) -> Iterator[Source]:
+    failures: dict[str, str] = {}
+    for copy in sorted(copies, key=lambda copy: copy.height, reverse=True):
+        if copy.height == 0:
+            break
+        lines = [line for record in copy.records for line in record.transactions]
+        try:
+            replayed((line.removesuffix(b"\n") for line in lines), time.time())
+        except TamperError as error:
+            failures[copy.name] = str(error).rstrip(".")
+            continue
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / LEDGER
+            file.write_bytes(b"".join(lines))
+            yield Source(file.as_uri(), f"reread from {copy.name}", copies, copy.records, failures)
+        return
+    yield Source(None, "none: no copy of the ledger gives one", copies, (), failures)
 
 
 def _read(

@@ -18,6 +18,7 @@ from fedchest.audit.steps.chain.contract import contract
 from fedchest.audit.steps.chain.events import events
 from fedchest.audit.steps.chain.journals import completeness, journals
 from fedchest.audit.steps.chain.votes import attestations
+from fedchest.audit.steps.computation.contribution import predictions, scores
 from fedchest.audit.steps.computation.credits import credits
 from fedchest.audit.steps.computation.privacy import epsilon
 from fedchest.audit.steps.computation.results import results
@@ -49,6 +50,8 @@ LAYERS: Mapping[Layer, Mapping[str, Step]] = {
     Layer.COMPUTATION: {
         "refusals": refusals,
         "aggregation": aggregation,
+        "scores": scores,
+        "predictions": predictions,
         "epsilon": epsilon,
         "credits": credits,
         "results": results,
@@ -61,6 +64,7 @@ def verify_run(
     *,
     rpc_url: str | None = None,
     key: Path | None = None,
+    public_data: Path | None = None,
     against: Sequence[Path] = (),
     keep_going: bool = False,
     on_step: Callable[[Outcome], None] | None = None,
@@ -68,7 +72,8 @@ def verify_run(
     """Examine a run against its chain; `on_step` hears each outcome as it comes.
 
     `rpc_url` is a node to read instead of rebuilding the chain, `key` the sealing key that opens the updates
-    (the run's auditor's by default), `against` what parties hold of the chain outside the run, as `read_evidence`
+    (the run's auditor's by default), `public_data` the images that contribution was measured on (by default those that
+    the coordinator had), `against` what parties hold of the chain outside the run, as `read_evidence`
     takes it. The first wrong thing ends it; with `keep_going` all are listed. What is changed in the run afterwards is
     found (tests/audit/test_tamper.py), and what parties lie about while it goes on (tests/audit/test_liars.py).
     Raises as `chain_source` and `read_evidence` when the verification can't be run at all.
@@ -76,7 +81,9 @@ def verify_run(
     outcomes: list[Outcome] = []
     evidence = [read_evidence(path) for path in against]
     with chain_source(directory, rpc_url) as source:
-        case = Case(directory, source, key or directory.auditor / SEALING_KEY, keep_going, evidence)
+        case = Case(
+            directory, source, key or directory.auditor / SEALING_KEY, keep_going, evidence, public_data
+        )
         for layer, steps in LAYERS.items():
             for name, step in steps.items():
                 stopped = None if keep_going else _stopped(layer, name, outcomes)

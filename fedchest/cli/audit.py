@@ -21,6 +21,7 @@ from fedchest.cli.trail import RpcOption, budget, export, log, rewards, rounds, 
 from fedchest.errors import ConfigError
 from fedchest.federation.directory import RunDirectory
 from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.ledger import Ledger
 from fedchest.ledger.rpc import connect
 from fedchest.protection.keys import load_sealing_key
 
@@ -75,6 +76,13 @@ def index(run: Path | None, out: Path, contract: str | None, as_json: bool, rpc:
     help="sealing key that opens the updates; default: the auditor's",
 )
 @click.option(
+    "--data",
+    "public_data",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="where the public images are that contribution was measured on; default: where the coordinator had them",
+)
+@click.option(
     "--against",
     type=click.Path(path_type=Path),
     multiple=True,
@@ -87,6 +95,7 @@ def index(run: Path | None, out: Path, contract: str | None, as_json: bool, rpc:
 def verify(
     run: Path,
     key: Path | None,
+    public_data: Path | None,
     against: tuple[Path, ...],
     keep_going: bool,
     as_json: bool,
@@ -104,6 +113,7 @@ def verify(
         RunDirectory(run),
         rpc_url=rpc,
         key=key,
+        public_data=public_data,
         against=against,
         keep_going=keep_going,
         on_step=None if as_json else lambda outcome: _show(console, outcome),
@@ -136,7 +146,7 @@ def _print_verdict(console: Console, verdict: Verdict, name: str) -> None:
 
 
 @contextmanager
-def _ledger(run: Path | None, rpc: str | None, contract: str | None) -> Iterator[LedgerClient]:
+def _ledger(run: Path | None, rpc: str | None, contract: str | None) -> Iterator[Ledger]:
     """The contract that RUN pins, or the one named beside a node's address."""
     if run is not None and contract is None:
         with run_ledger(RunDirectory(run), rpc) as ledger:

@@ -13,7 +13,7 @@ from fedchest.audit.inclusion import Statement
 from fedchest.audit.inclusion import check as check_proof
 from fedchest.audit.proof import InclusionProof, hexadecimal, read_proof, write_proof
 from fedchest.audit.prove import prove as make_proof
-from fedchest.audit.source import run_ledger
+from fedchest.audit.source import run_contract
 from fedchest.cli.trail import RpcOption
 from fedchest.errors import ConfigError, ProofError
 from fedchest.federation.directory import RunDirectory
@@ -64,7 +64,7 @@ def prove(
     rpc: str | None,
 ) -> None:
     """Prove that HASH, of an update or a model, belongs to a round of RUN's study."""
-    with run_ledger(RunDirectory(run), rpc) as ledger:
+    with run_contract(RunDirectory(run), rpc) as ledger:
         proof = make_proof(ledger, digest, round=round, institution=institution, block=block)
     size = write_proof(out, proof)
     header = Header.from_bytes(proof.header)
@@ -118,7 +118,7 @@ def _checked(
 ) -> Statement:
     number = Header.from_bytes(proof.header).number
     if run is not None:
-        with run_ledger(RunDirectory(run)) as ledger:
+        with run_contract(RunDirectory(run)) as ledger:
             _require_contract(proof, to_canonical_address(ledger.address))
             (pinned,) = ledger.block_hashes([number])
     elif rpc is not None:

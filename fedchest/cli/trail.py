@@ -11,13 +11,16 @@ from typing import Any, TextIO
 import click
 from rich.console import Console
 
+from fedchest.audit.contribution import contributions
 from fedchest.audit.opening import open_trail
 from fedchest.audit.queries import EXPORTS, IndexReader, Row, Selection, kind_named
 from fedchest.audit.trail import block_time
 from fedchest.cli.bundle import export_bundle
 from fedchest.errors import ConfigError, StoreError
+from fedchest.federation.directory import RunDirectory
 from fedchest.reporting.trail import (
     BUDGET_COLUMNS,
+    CONTRIBUTION_COLUMNS,
     PARTICIPATION_COLUMNS,
     REWARD_COLUMNS,
     ROUND_COLUMNS,
@@ -133,9 +136,21 @@ def budget(run: Path, picture: Path | None, as_json: bool, rpc: str | None, **gi
 @LinesOption
 @RpcOption
 def rewards(run: Path, as_json: bool, rpc: str | None, **given: Any) -> None:
-    """Each institution's credits from the selected rounds."""
-    found = _found(run, rpc, IndexReader.rewards, given)
-    _print(found, "Credits", REWARD_COLUMNS, as_json)
+    """Each institution's credits from the selected rounds, and the scores that they follow, if any."""
+    with open_trail(run, rpc) as trail:
+        selection = _selection(trail, **given)
+        found = trail.rewards(selection)
+        scored = contributions(trail, selection, RunDirectory(run).artifacts)
+    if as_json:
+        _print_lines(
+            {**row, "contribution": [one for one in scored if one["institution"] == row["institution"]]}
+            for row in found
+        )
+        return
+    Console().print(rows_table("Credits", found, REWARD_COLUMNS))
+    if scored:
+        title = "Contribution, in millionths of the mean AUROC, with 95 % intervals"
+        Console().print(rows_table(title, scored, CONTRIBUTION_COLUMNS))
 
 
 @click.group()

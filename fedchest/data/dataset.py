@@ -75,13 +75,17 @@ def load_dataset(
     Raises DataError for an image that can't be decoded and ConfigError for an unknown label.
     """
     values, mask, uncertain = targets(cohort.labels, label_names, policies)
-    numbers: dict[str, int] = {}
-    patients = [numbers.setdefault(patient, len(numbers)) for patient in cohort.patients]
     return ChestDataset(
         images=cached_images(cohort, size, cache_dir, progress=progress),
         targets=values,
         mask=mask,
-        patients=np.array(patients, dtype=np.int64),
+        patients=patient_numbers(cohort),
         label_names=tuple(label_names),
         uncertain=uncertain,
     )
+
+
+def patient_numbers(cohort: Cohort) -> npt.NDArray[np.int64]:
+    """Each row's patient, int64[N], numbered from 0 in the order of the patients' first rows."""
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(patient, len(numbers)) for patient in cohort.patients], np.int64)

@@ -10,8 +10,8 @@ from fedchest.federation.messages import OpenedMessage, ProposalMessage
 from fedchest.federation.recomputation import Recomputed, recompute, sum_claim
 from fedchest.federation.study import Study
 from fedchest.ledger.artifact_tree import artifact_root, round_artifacts
-from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.hashes import proposal_hash
+from fedchest.ledger.ledger import Ledger
 from fedchest.ledger.records import Attestation, Check, Phase, Proposal, RoundState
 from fedchest.protection.codec import Codec
 from fedchest.protection.manifest import Manifest
@@ -28,7 +28,7 @@ class OwnUpdate:
 
 
 def attest_to(
-    ledger: LedgerClient,
+    ledger: Ledger,
     study: Study,
     state: RoundState,
     message: ProposalMessage,
@@ -63,7 +63,7 @@ def attest_to(
     return Attestation(proposed, found.new_model, found.fingerprint, share, checks), found
 
 
-def opened_share(ledger: LedgerClient, study: Study, state: RoundState, opened: OpenedMessage) -> bytes:
+def opened_share(ledger: Ledger, study: Study, state: RoundState, opened: OpenedMessage) -> bytes:
     """The share (24 bytes) of a silent institution, from its opened update.
 
     Raises Refused: ROUND_CLOSED where none is missing, MANIFEST_MISMATCH where the institution did not consent in the
@@ -83,9 +83,7 @@ def opened_share(ledger: LedgerClient, study: Study, state: RoundState, opened: 
     return fingerprint(codec.decode(opened.encoded, layout).values, claim.points())
 
 
-def _committed_update(
-    ledger: LedgerClient, state: RoundState, institution: str, own: OwnUpdate | None
-) -> bytes:
+def _committed_update(ledger: Ledger, state: RoundState, institution: str, own: OwnUpdate | None) -> bytes:
     committed = ledger.submission(state.number, ledger.institution_id(institution))
     if own is None or committed is None or not hmac.compare_digest(committed.sealed_hash, own.sealed_hash):
         raise Refused(Reason.SITE_FAULT)
@@ -93,7 +91,7 @@ def _committed_update(
 
 
 def attestation_checks(
-    ledger: LedgerClient,
+    ledger: Ledger,
     round_number: int,
     recomputed: Recomputed,
     institution: str,
@@ -120,7 +118,7 @@ def attestation_checks(
     return sum(bit for bit, holds in held.items() if holds)
 
 
-def _own_update_stands(ledger: LedgerClient, state: RoundState, institution: str, own: bytes | None) -> bool:
+def _own_update_stands(ledger: Ledger, state: RoundState, institution: str, own: bytes | None) -> bool:
     me = ledger.institution_id(institution)
     committed = ledger.submission(state.number, me)
     accepted = me in ledger.accepted(state.number)
@@ -130,21 +128,21 @@ def _own_update_stands(ledger: LedgerClient, state: RoundState, institution: str
     return accepted and own is not None and hmac.compare_digest(committed.sealed_hash, own)
 
 
-def _continues_its_parent(ledger: LedgerClient, state: RoundState) -> bool:
+def _continues_its_parent(ledger: Ledger, state: RoundState) -> bool:
     if state.parent == 0:
         return hmac.compare_digest(ledger.initial_model(), state.base_model)
     parent = ledger.round(state.parent)
     return parent.phase is Phase.FINALIZED and hmac.compare_digest(parent.new_model, state.base_model)
 
 
-def _root_is_of_the_artifacts(ledger: LedgerClient, state: RoundState) -> bool:
+def _root_is_of_the_artifacts(ledger: Ledger, state: RoundState) -> bool:
     submitted = ledger.submissions(state.number)
     accepted = {member: submitted[member] for member in ledger.accepted(state.number) if member in submitted}
     artifacts = round_artifacts(accepted, state.sum_hash, state.new_model, state.record)
     return hmac.compare_digest(artifact_root(artifacts), state.artifacts)
 
 
-def _weights_are_registered(ledger: LedgerClient, state: RoundState) -> bool:
+def _weights_are_registered(ledger: Ledger, state: RoundState) -> bool:
     submitted = ledger.submissions(state.number)
     return all(
         member in submitted and submitted[member].weight_class == ledger.institution(member).weight_class

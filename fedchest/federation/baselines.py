@@ -7,13 +7,11 @@ from fedchest.aggregation.model import parse_model
 from fedchest.federation.directory import SITE, STUDY, RunDirectory, SiteDocument, read_document, read_study
 from fedchest.federation.evaluation import PublicEvaluation
 from fedchest.federation.trainer import LocalTrainer
-from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.ledger import Ledger
 from fedchest.ledger.records import Institution
 
 
-def local_only_auroc(
-    directory: RunDirectory, ledger: LedgerClient, *, workers: int
-) -> dict[int, float | None]:
+def local_only_auroc(directory: RunDirectory, ledger: Ledger, *, workers: int) -> dict[int, float | None]:
     """Mean AUROC on the public set of each institution's local-only model, by institution number."""
     base = parse_model(directory.artifacts.get(ledger.round(1).base_model))
     evaluation = PublicEvaluation.open(directory.coordinator)

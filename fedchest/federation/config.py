@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from fedchest.contribution.design import MOST_COALITIONS, Method, Scoring
 from fedchest.data.labels import COMPETITION, DEFAULT_POLICIES, OBSERVATIONS, UncertaintyPolicy
 from fedchest.data.partition import PartitionScheme
 from fedchest.errors import ConfigError
@@ -283,10 +284,34 @@ class ProtectionSettings(_Section):
     )
 
 
+class RewardsSettings(_Section):
+    """What a finalized round's credits follow from."""
+
+    rule: Literal["weight", "contribution"] = Field(
+        "weight", description="what credits follow: weight classes, or measured contribution"
+    )
+    contribution: Method = Field(Method.SHAPLEY, description="value of an update: shapley or leave-one-out")
+    permutations: int = Field(
+        8, ge=1, le=10_000, description="orders drawn where shapley would need more models than those"
+    )
+    resamples: int = Field(
+        200, ge=0, le=10_000, description="draws of the public patients that intervals rest on; 0: none"
+    )
+
+    def scoring(self) -> Scoring | None:
+        """The rule for scores; None where none are computed."""
+        if self.rule == "weight":
+            return None
+        return Scoring(self.contribution, self.permutations, self.resamples)
+
+
 class ChainSettings(_Section):
     """The chain that holds the record."""
 
-    chain: Literal["anvil", "ganache"] = Field("anvil", description="local chain that is started for the run")
+    chain: Literal["anvil", "ganache", "file"] = Field(
+        "anvil",
+        description="local chain that is started for the run; file: none, a hash-chained file instead",
+    )
     rpc: str | None = Field(None, description="use the chain at this JSON-RPC address instead")
     chain_port: int | None = Field(
         None, ge=1, le=65535, description="port of the local chain; default: a free one"
@@ -307,6 +332,17 @@ class ChainSettings(_Section):
     minimum_accepted: int = Field(1, ge=1, description="fewest accepted updates that make a model")
     cohort_size: int = Field(0, ge=0, description="institutions drawn for a round; 0: all")
     crash_only: bool = Field(False, description="simple majority: not Byzantine-safe, and reports say so")
+
+    @model_validator(mode="after")
+    def _file_is_no_chain(self) -> "ChainSettings":
+        if self.chain == "file":
+            for name in ("rpc", "chain_port", "finality_depth"):
+                value = getattr(self, name)
+                if value:
+                    raise ValueError(
+                        f"chain.{name} = {value}: with chain.chain = file there is no chain; leave it out"
+                    )
+        return self
 
 
 class RunSettings(_Section):
@@ -335,6 +371,7 @@ class Settings(_Section):
     training: TrainingSettings = TrainingSettings()
     privacy: PrivacySettings = PrivacySettings()
     protection: ProtectionSettings = ProtectionSettings()
+    rewards: RewardsSettings = RewardsSettings()
     chain: ChainSettings = ChainSettings()
     run: RunSettings = RunSettings()
 
@@ -357,6 +394,12 @@ class Settings(_Section):
         if (self.training.trainable is FineTuning.ADAPTERS) and not self.model.adapter_rank:
             raise ValueError("model.adapter_rank = 0: training.trainable = adapters needs at least 1")
         members = self.chain.cohort_size or self.partition.institutions
+        scoring = self.rewards.scoring()
+        if scoring is not None and scoring.models(members) > MOST_COALITIONS:
+            raise ValueError(
+                f"rewards.permutations = {scoring.permutations}: {members} institutions may then need"
+                f" {scoring.models(members):,} models a round; allowed are {MOST_COALITIONS:,}"
+            )
         if self.chain.minimum_accepted > members:
             raise ValueError(
                 f"chain.minimum_accepted = {self.chain.minimum_accepted}: a round has {members} institutions"

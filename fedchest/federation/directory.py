@@ -13,13 +13,14 @@ from fedchest.files import OWNER_ONLY, write_atomically
 
 STUDY, CONNECTION, SITE, COORDINATOR = "study.json", "connection.json", "site.json", "coordinator.json"
 WALLET, SEALING_KEY, JOURNAL = "wallet.key", "sealing.key", "journal.jsonl"
+LEDGER = "ledger.jsonl"
 ROUNDS = "rounds.json"
 
 _Document = TypeVar("_Document", bound=BaseModel)
 
 
 class Connection(BaseModel):
-    """The chain as a party pins it: where it answers, which chain it is, and the study's contract.
+    """The ledger as a party pins it: where it answers or lies (file://...), which chain it is, the study's contract.
 
     How long it is waited for in seconds, and how many of its newest blocks are not believed yet.
     """

@@ -1,12 +1,17 @@
 """Models on public patients: the only accuracy that the coordinator ever sees."""
 
 import json
+from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from fedchest.aggregation.model import parse_model
+from fedchest.contribution.predictions import Predictions, Truth, quantised
 from fedchest.data.dataset import ChestDataset
+from fedchest.errors import StoreError
 from fedchest.federation.directory import (
     COORDINATOR,
     ROUNDS,
@@ -51,10 +56,18 @@ class PublicEvaluation:
         """The model's figures on the public set; Nones without one."""
         if self._dataset is None:
             return PublicFigures(None, None)
-        network = build_model(self._study.model, seed=0).to(best_device())
-        load_parameters(network, model)
-        result = evaluate(network, self._dataset)
+        result = evaluate(self._network(model), self._dataset)
         return PublicFigures(result.mean_auroc, dict(result.auroc))
+
+    def predictions(self, models: Iterable[Arrays]) -> Predictions:
+        """What the models say about the public set, one after the other. Raises StoreError without such a set."""
+        data = self._dataset
+        if data is None:
+            raise StoreError("There is no public set to measure contribution on.")
+        truth = Truth(data.patients, data.targets > 0.5, data.mask)
+        none = np.empty((0, *truth.positive.shape), np.uint16)
+        logits = [quantised(predict(self._network(model), data))[None] for model in models]
+        return Predictions(truth, np.concatenate([none, *logits]))
 
     def temperatures(self, model: ChestModel) -> dict[str, float | None] | None:
         """By which each label's logits are to be divided, fitted to the public set; None without one."""
@@ -77,6 +90,11 @@ class PublicEvaluation:
         notes.append({"finalized_rounds": finalized_rounds, "seconds": seconds, **figures._asdict()})
         write_atomically(self._notes, json.dumps(notes, indent=1).encode())
         return figures
+
+    def _network(self, model: Arrays) -> ChestModel:
+        network = build_model(self._study.model, seed=0).to(best_device())
+        load_parameters(network, model)
+        return network
 
     @cached_property
     def _dataset(self) -> ChestDataset | None:

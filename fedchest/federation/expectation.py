@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fedchest.aggregation.check import Expectation, check_update
 from fedchest.federation.messages import UpdateReply
 from fedchest.federation.study import Study
-from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.ledger import Ledger
 from fedchest.ledger.records import Institution, RoundState, Submission
 from fedchest.protection.codec import EncodedUpdate, Layout
 from fedchest.protection.context import UpdateContext
@@ -16,7 +16,7 @@ from fedchest.refusals import Reason, Refused
 
 
 def expectation(
-    study: Study, ledger: LedgerClient, state: RoundState, member: Institution, layout: Layout
+    study: Study, ledger: Ledger, state: RoundState, member: Institution, layout: Layout
 ) -> Expectation:
     """The expectation that the server and the audit check a member's update of a round against."""
     dp = study.dp_constants(member.weight_class)

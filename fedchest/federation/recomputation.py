@@ -11,7 +11,7 @@ from fedchest.aggregation.fedavg import model_from_sum
 from fedchest.aggregation.fingerprint import SumClaim, fingerprint
 from fedchest.aggregation.model import model_bytes, parse_model
 from fedchest.aggregation.sums import mean_within_bound, parse_sum
-from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.ledger import Ledger
 from fedchest.protection.codec import Codec, Layout
 
 
@@ -30,7 +30,7 @@ class Recomputed:
     model: dict[str, NDArray[np.float32]]
 
 
-def sum_claim(ledger: LedgerClient, round: int, accepted: Sequence[int], sum_hash: bytes) -> SumClaim:
+def sum_claim(ledger: Ledger, round: int, accepted: Sequence[int], sum_hash: bytes) -> SumClaim:
     """What fixes the points at which the sum of the round's `accepted` updates is checked, from the chain.
 
     Raises LookupError for one that submitted nothing.

@@ -11,7 +11,7 @@ from fedchest.federation.config import Settings
 from fedchest.federation.directory import ROUNDS, RunDirectory, read_document, read_json
 from fedchest.federation.study import Study
 from fedchest.files import write_atomically
-from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.ledger import Ledger
 from fedchest.ledger.records import Event, Phase, RoundState
 
 
@@ -77,7 +77,7 @@ class Results(_Figures):
 def collect(
     directory: RunDirectory,
     study: Study,
-    ledger: LedgerClient,
+    ledger: Ledger,
     settings: Settings,
     local_only: Mapping[int, float | None],
 ) -> Results:
@@ -126,7 +126,7 @@ def read_results(directory: RunDirectory) -> Results:
 
 def _rounds(
     directory: RunDirectory,
-    ledger: LedgerClient,
+    ledger: Ledger,
     events: Sequence[Event],
     notes: Mapping[int, Mapping[str, Any]],
 ) -> list[RoundFigures]:
@@ -170,26 +170,31 @@ class _Sizes(NamedTuple):
 
 
 def _sizes(directory: RunDirectory, state: RoundState) -> _Sizes:
-    """Bytes sent: the base model and the proposal to each member, the replies back. Stored: replies, model, record.
+    """Bytes sent: the base model and the proposal to each member, the replies back.
 
-    An update that was pruned counts for nothing.
+    Stored: replies, model, record, and predictions where credits follow contribution. An update that was
+    pruned counts for nothing.
     """
     store = directory.artifacts
     sent = store.path(state.base_model).stat().st_size * state.members
     if state.new_model == bytes(32):
         return _Sizes(sent, 0)
     record_bytes = store.get(state.record)
+    record = RoundRecord.from_bytes(record_bytes)
     received = [
         store.path(digest).stat().st_size
-        for entry in RoundRecord.from_bytes(record_bytes).entries
+        for entry in record.entries
         for digest in map(bytes.fromhex, filter(None, (entry.sealed, entry.manifest)))
         if digest in store
     ]
     model = store.path(state.new_model).stat().st_size
-    return _Sizes(sent + model * state.members + sum(received), sum(received) + model + len(record_bytes))
+    stored = sum(received) + model + len(record_bytes)
+    if record.contribution is not None:
+        stored += store.path(bytes.fromhex(record.contribution.predictions)).stat().st_size
+    return _Sizes(sent + model * state.members + sum(received), stored)
 
 
-def _institutions(ledger: LedgerClient, local_only: Mapping[int, float | None]) -> list[InstitutionFigures]:
+def _institutions(ledger: Ledger, local_only: Mapping[int, float | None]) -> list[InstitutionFigures]:
     return [
         InstitutionFigures(
             name=f"hospital {institution.id + 1}",

@@ -7,13 +7,16 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from fedchest.accounting.prv import noise_multiplier_for
-from fedchest.data.labels import UncertaintyPolicy
+from fedchest.contribution.predictions import Truth
+from fedchest.data.dataset import patient_numbers
+from fedchest.data.labels import UncertaintyPolicy, targets
 from fedchest.data.reader import cohort_folder
 from fedchest.errors import ConfigError, DataError, UnboundedLossError
+from fedchest.federation.cohorts import public_set
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import RunDirectory, read_document, read_study
 from fedchest.federation.run_model import load_run_model
-from fedchest.federation.study import Study, StudyPrivacy
+from fedchest.federation.study import Study, StudyPrivacy, StudyRewards
 from fedchest.learning.objectives import objective_named
 from fedchest.learning.private_inputs import CALIBRATION, FINE_TUNING, POLICY, STOPPING, admit, declared
 from fedchest.learning.reach import refuse_unbounded, train_only
@@ -42,6 +45,7 @@ def study_of(settings: Settings, coordinator: X25519PrivateKey, auditor: X25519P
         privacy=_privacy(settings),
         norm_bound=settings.protection.norm_bound,
         patients_per_weight_unit=settings.protection.patients_per_weight_unit,
+        rewards=_rewards(settings),
         coordinator_key=encode_public_key(coordinator.public_key()),
         auditor_key=encode_public_key(auditor.public_key()),
     )
@@ -143,6 +147,21 @@ def model_config(settings: Settings) -> ModelConfig:
 def _parts(settings: Settings) -> tuple[Part, ...]:
     objectives = [objective_named(stage.objective, private=False) for stage in settings.training.stages()]
     return tuple(sorted(set().union(*(objective.parts for objective in objectives))))
+
+
+def _rewards(settings: Settings) -> StudyRewards | None:
+    scoring, names = settings.rewards.scoring(), settings.data.label_names()
+    if scoring is None:
+        return None
+    public = public_set(settings)
+    if public is None:
+        raise ConfigError(
+            f"rewards.rule = 'contribution': {settings.data.data} has no validation split to measure it on;"
+            " allowed is 'weight'."
+        )
+    values, mask, _ = targets(public.labels, names, settings.data.policies())
+    truth = Truth(patient_numbers(public), values > 0.5, mask)
+    return StudyRewards(scoring=scoring, truth_sha256=truth.digest().hex())
 
 
 def _privacy(settings: Settings) -> StudyPrivacy | None:

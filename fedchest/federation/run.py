@@ -4,12 +4,14 @@ import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
+from pathlib import Path
 
 from fedchest.accounting.prv import micro
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import (
     CONNECTION,
     JOURNAL,
+    LEDGER,
     WALLET,
     Connection,
     RunDirectory,
@@ -25,10 +27,10 @@ from fedchest.federation.prepare import PreparedRun
 from fedchest.federation.software import software_digest
 from fedchest.files import write_atomically
 from fedchest.ledger.chain import LocalChain, require_free_port
-from fedchest.ledger.client import deploy
 from fedchest.ledger.hashes import roster_hash
 from fedchest.ledger.journal import Journal
 from fedchest.ledger.keeper import kept_running
+from fedchest.ledger.opening import create_ledger
 from fedchest.ledger.programs import require_program
 from fedchest.ledger.records import Rules
 from fedchest.ledger.rpc import connect as connect_rpc
@@ -60,6 +62,8 @@ def require_chain_possible(settings: Settings) -> None:
     if settings.chain.rpc is not None:
         connect_rpc(settings.chain.rpc)
         return
+    if settings.chain.chain == "file":
+        return
     require_program(settings.chain.chain)
     if settings.chain.chain_port is not None:
         require_free_port(settings.chain.chain_port)
@@ -67,9 +71,12 @@ def require_chain_possible(settings: Settings) -> None:
 
 @contextmanager
 def chain_of(directory: RunDirectory, settings: Settings) -> Iterator[str]:
-    """The JSON-RPC address of the run's chain: the one that the settings name, or a local one while the block runs."""
+    """Where the run's ledger is: at the chain that the settings name, in a file, or at a local chain of the block's."""
     if settings.chain.rpc is not None:
         yield settings.chain.rpc
+        return
+    if settings.chain.chain == "file":
+        yield (directory.chain / LEDGER).absolute().as_uri()
         return
     with LocalChain(directory.chain, engine=settings.chain.chain, port=settings.chain.chain_port) as chain:
         if settings.chain.patience_seconds == 0:
@@ -80,7 +87,7 @@ def chain_of(directory: RunDirectory, settings: Settings) -> Iterator[str]:
 
 
 def found_study(prepared: PreparedRun, settings: Settings, rpc_url: str) -> None:
-    """Deploy the contract, register the founders, let them approve the first model, write every party's connection."""
+    """Create the ledger, register the founders, let them approve the first model, write every party's connection."""
     directory, study = prepared.directory, prepared.study
     wallet = Wallet.load(directory.coordinator / WALLET)
     chain = settings.chain
@@ -94,12 +101,11 @@ def found_study(prepared: PreparedRun, settings: Settings, rpc_url: str) -> None
         cohort_size=chain.cohort_size,
         minimum_accepted=chain.minimum_accepted,
         crash_only=chain.crash_only,
-        by_contribution=False,
+        by_contribution=study.rewards is not None,
         norm_bound=min(math.ceil(study.norm_bound * 1e6), 2**64 - 1),
         epsilon_budget=budget,
     )
-    chain_id = connect_rpc(rpc_url, chain.patience_seconds).eth.chain_id
-    address = deploy(
+    chain_id, address = create_ledger(
         rpc_url, wallet, rules, patience=chain.patience_seconds, finality_depth=chain.finality_depth
     )
     connection = Connection(
@@ -141,6 +147,18 @@ def recover_chain(directory: RunDirectory) -> None:
     )
     if len(longest.records()) > len(own.records()):
         write_atomically(own.path, longest.path.read_bytes())
+
+
+def recover_file(directory: RunDirectory) -> None:
+    """Give the run's ledger file back what a party's copy has more of; a party with another copy would refuse it."""
+    own = directory.chain / LEDGER
+    longest = max((folder / JOURNAL for folder in directory.parties()), key=_entries)
+    if _entries(longest) > _entries(own):
+        write_atomically(own, longest.read_bytes())
+
+
+def _entries(ledger: Path) -> int:
+    return ledger.read_bytes().count(b"\n") if ledger.exists() else 0
 
 
 def reconnect(directory: RunDirectory, rpc_url: str) -> None:

@@ -26,11 +26,13 @@ from fedchest.federation.run import (
     found_study,
     reconnect,
     recover_chain,
+    recover_file,
     require_chain_possible,
 )
 from fedchest.files import held
-from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.journal import Journal
+from fedchest.ledger.ledger import Ledger
+from fedchest.ledger.opening import open_ledger
 from fedchest.ledger.rebuild import bring_back
 
 Announce = Callable[[str], None]
@@ -46,7 +48,7 @@ def simulate(settings: Settings, root: Path, announce: Announce) -> Results:
     )
     prepared = prepare(settings, root)
     with held(root), chain_of(prepared.directory, settings) as rpc_url:
-        announce("Founding the study: deploying the contract, registering the institutions")
+        announce("Founding the study: creating the ledger, registering the institutions")
         found_study(prepared, settings, rpc_url)
         return _run(prepared.directory, settings, announce)
 
@@ -58,8 +60,8 @@ def resume(root: Path, announce: Announce) -> Results:
     if not (directory.coordinator / CONNECTION).exists():
         raise StoreError(f"{root} was interrupted before its first round: start a new run.")
     with held(root):
-        announce("Rebuilding the chain from the journals")
-        recover_chain(directory)
+        announce("Rebuilding the ledger from the journals")
+        (recover_file if settings.chain.chain == "file" else recover_chain)(directory)
         with chain_of(directory, settings) as rpc_url:
             reconnect(directory, rpc_url)
             if settings.chain.rpc is not None:
@@ -72,10 +74,10 @@ def _run(directory: RunDirectory, settings: Settings, announce: Announce) -> Res
     torch.set_num_threads(int(threads_each(settings.run.workers)))
     ENGINES[settings.run.engine](directory, settings)
     connection = read_document(directory.coordinator / CONNECTION, Connection)
-    ledger = LedgerClient(
+    ledger = open_ledger(
         connection.rpc_url,
         connection.contract,
-        journal=Journal(directory.coordinator / JOURNAL),
+        journal=directory.coordinator / JOURNAL,
         chain_id=connection.chain_id,
         patience=connection.patience_seconds,
         finality_depth=connection.finality_depth,
@@ -89,7 +91,7 @@ def _run(directory: RunDirectory, settings: Settings, announce: Announce) -> Res
 
 
 def _local_only(
-    directory: RunDirectory, settings: Settings, ledger: LedgerClient, announce: Announce
+    directory: RunDirectory, settings: Settings, ledger: Ledger, announce: Announce
 ) -> dict[int, float | None]:
     """The local-only figures; a finished run that is resumed keeps its own, since training again charges again."""
     if directory.results.exists():

@@ -7,6 +7,7 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from fedchest.contribution.design import Scoring
 from fedchest.data.labels import UncertaintyPolicy
 from fedchest.learning.augmentation import AUGMENTATIONS
 from fedchest.learning.dp import DpConstants
@@ -30,6 +31,15 @@ class StudyPrivacy(BaseModel):
     clipping_norm: float = Field(gt=0)
     images_per_patient: int = Field(ge=1)
     engine: DpEngine
+
+
+class StudyRewards(BaseModel):
+    """How contribution decides over credits: the rule for scores, and the labels of the public images (hex SHA-256)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    scoring: Scoring
+    truth_sha256: str
 
 
 class Stage(BaseModel):
@@ -66,6 +76,7 @@ class Study(BaseModel):
     privacy: StudyPrivacy | None
     norm_bound: float = Field(gt=0)
     patients_per_weight_unit: int = Field(ge=1)
+    rewards: StudyRewards | None = Field(description="None where credits follow the weight classes")
     coordinator_key: str
     auditor_key: str
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from eth_abi.abi import decode
 from eth_utils.abi import function_abi_to_4byte_selector, get_abi_input_names, get_abi_input_types
+from eth_utils.address import to_checksum_address
 from web3 import Web3
 from web3.contract import Contract
 
@@ -29,8 +30,17 @@ def refusal(data: str) -> LedgerRefusal:
     error = _errors().get(raw[:4])
     if error is None:
         return LedgerRefusal("UnknownError", {"data": data})
-    values = decode(get_abi_input_types(error), raw[4:])
-    return LedgerRefusal(error["name"], dict(zip(get_abi_input_names(error), values, strict=True)))  # type: ignore[arg-type]
+    types = get_abi_input_types(error)
+    pairs = zip(types, decode(types, raw[4:]), strict=True)
+    return named_refusal(
+        error["name"], *(to_checksum_address(value) if kind == "address" else value for kind, value in pairs)
+    )
+
+
+def named_refusal(name: str, *values: Any) -> LedgerRefusal:
+    """The refusal by the contract's error `name`, with the values that it carries in their order."""
+    error = next(error for error in _errors().values() if error["name"] == name)
+    return LedgerRefusal(name, dict(zip(get_abi_input_names(error), values, strict=True)))  # type: ignore[arg-type]
 
 
 def deployed(w3: Web3, address: str) -> Contract:

@@ -1,9 +1,16 @@
 """What an institution commits to on chain about an update: an EIP-712 digest, the Python twin of Submissions.sol."""
 
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from fedchest.protection.context import UpdateContext
+
+Fields = tuple[tuple[str, str], ...]
+"""Name and type of each field, in order."""
 
 DOMAIN_FIELDS = (
     ("name", "string"),
@@ -48,13 +55,23 @@ def commitment(
         weight_class,
         epsilon,
     )
+    return typed_digest(context.chain_id, context.contract, "Submission", SUBMISSION_FIELDS, submitted)
+
+
+def typed_digest(chain_id: int, contract: str, kind: str, fields: Fields, values: Sequence[Any]) -> bytes:
+    """The EIP-712 digest (32 bytes) of a message of `kind`, all fields of fixed length, for chain and contract."""
+    types = ("bytes32", *(type for _, type in fields))
+    struct = encode(types, (_type_hash(kind, fields), *values))
+    return keccak(b"\x19\x01" + _domain(chain_id, contract) + keccak(struct))
+
+
+@lru_cache
+def _domain(chain_id: int, contract: str) -> bytes:
+    types = ("bytes32", "bytes32", "bytes32", "uint256", "address")
     names = (keccak(text=NAME), keccak(text=VERSION))
-    domain_types = ("bytes32", "bytes32", "bytes32", "uint256", "address")
-    domain = (_type_hash("EIP712Domain", DOMAIN_FIELDS), *names, context.chain_id, context.contract)
-    types = ("bytes32", *(kind for _, kind in SUBMISSION_FIELDS))
-    struct = encode(types, (_type_hash("Submission", SUBMISSION_FIELDS), *submitted))
-    return keccak(b"\x19\x01" + keccak(encode(domain_types, domain)) + keccak(struct))
+    return keccak(encode(types, (_type_hash("EIP712Domain", DOMAIN_FIELDS), *names, chain_id, contract)))
 
 
-def _type_hash(name: str, fields: tuple[tuple[str, str], ...]) -> bytes:
+@lru_cache
+def _type_hash(name: str, fields: Fields) -> bytes:
     return keccak(text=f"{name}({','.join(f'{kind} {field}' for field, kind in fields)})")

@@ -39,6 +39,7 @@ PARTICIPATION_COLUMNS = (
     "credits",
 )
 BUDGET_COLUMNS = ("institution", "wallet", "epsilon_spent", "epsilon_budget", "share", "updates")
+CONTRIBUTION_COLUMNS = ("round", "institution", "score", "value", "low", "high", "credits")
 REWARD_COLUMNS = ("institution", "wallet", "weight_class", "rounds", "credits", "share")
 
 _SHORT_HASH = 10

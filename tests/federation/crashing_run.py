@@ -17,7 +17,7 @@ from fedchest.federation.config import Settings  # noqa: E402
 from fedchest.federation.simulate import simulate  # noqa: E402
 from fedchest.federation.trainer import LocalTrainer  # noqa: E402
 from fedchest.ledger.chain import LocalChain  # noqa: E402
-from fedchest.ledger.client import LedgerClient  # noqa: E402
+from fedchest.ledger.ledger import Ledger  # noqa: E402
 from fedchest.ledger.records import UpdateCommitment  # noqa: E402
 
 client_app()  # imported here, once, for all the processes that are forked with this module loaded
@@ -26,10 +26,10 @@ server_app()
 ROUND = 2
 CALLS = {
     "training": (LocalTrainer, "train"),
-    "submission": (LedgerClient, "submit_update"),
-    "proposal": (LedgerClient, "propose"),
-    "attestation": (LedgerClient, "attest"),
-    "evaluation": (LedgerClient, "global_model"),
+    "submission": (Ledger, "submit_update"),
+    "proposal": (Ledger, "propose"),
+    "attestation": (Ledger, "attest"),
+    "evaluation": (Ledger, "global_model"),
 }
 
 
@@ -72,9 +72,9 @@ start_chain = LocalChain.start
 
 def remember_first_round(note: Path) -> None:
     """Write the first round's model to `note` once the second opens, and keep the chain's process in reach."""
-    open_round = LedgerClient.open_round
+    open_round = Ledger.open_round
 
-    def opening(self: LedgerClient, config: bytes) -> int:
+    def opening(self: Ledger, config: bytes) -> int:
         number = open_round(self, config)
         if number == ROUND:
             note.write_bytes(self.round(1).new_model)
@@ -84,7 +84,7 @@ def remember_first_round(note: Path) -> None:
         start_chain(self)
         chains.append(self)
 
-    LedgerClient.open_round = opening  # type: ignore[method-assign]
+    Ledger.open_round = opening  # type: ignore[method-assign]
     LocalChain.start = starting  # type: ignore[method-assign]
 
 

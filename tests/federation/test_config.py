@@ -33,6 +33,9 @@ def test_data_is_all_that_must_be_said():
         ("partition", "partition", "fair", "dirichlet"),
         ("partition", "local_validation", 1.0, "less than 1"),
         ("partition", "alpha", 0, "greater than 0"),
+        ("rewards", "rule", "luck", "weight"),
+        ("rewards", "contribution", "banzhaf", "leave-one-out"),
+        ("rewards", "permutations", 0, "greater than or equal to 1"),
         ("data", "views", "oblique", "frontal"),
         ("data", "image_size", 8, "greater than or equal to 32"),
         ("training", "rounds", 0, "greater than or equal to 1"),
@@ -81,6 +84,13 @@ def test_all_faults_are_named_at_once():
     [
         ({"chain": {"cohort_size": 9}}, ["chain.cohort_size = 9", "partition.institutions = 4"]),
         ({"chain": {"minimum_accepted": 5}}, ["chain.minimum_accepted = 5"]),
+        (
+            {
+                "rewards": {"rule": "contribution", "permutations": 1000},
+                "partition": {"institutions": 100},
+            },
+            ["rewards.permutations = 1000", "99,002 models a round", "65,536"],
+        ),
         ({"chain": {"cohort_size": 2, "minimum_accepted": 3}}, ["chain.minimum_accepted = 3"]),
         ({"data": {"data": "x", "uncertainty": {"Hernia": "u-ones"}}}, ["Hernia", "Cardiomegaly"]),
         (

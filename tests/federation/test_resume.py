@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from crashing_run import run_and_die
 from flwr.app import Context, Message, RecordDict
-from small_federation import liar
+from small_federation import founded, liar
 
 from fedchest.accounting.cohort_ledger import CohortLedger
 from fedchest.errors import StoreError
 from fedchest.federation.apps import client_app
 from fedchest.federation.config import Settings
-from fedchest.federation.directory import SITE, RunDirectory, SiteDocument, read_document
+from fedchest.federation.directory import LEDGER, SITE, RunDirectory, SiteDocument, read_document
 from fedchest.federation.prepare import prepare
 from fedchest.federation.simulate import resume
 from fedchest.ledger.records import Phase
@@ -37,6 +37,7 @@ class Moment:
     victim: str = SELF
     void: bool = True
     charges: tuple[int, int] = (2, 2)
+    chain: str = "anvil"
 
 
 MOMENTS = {
@@ -50,6 +51,8 @@ MOMENTS = {
     "finalized, not measured": Moment("evaluation", 1, before=True, void=False),
     "the chain, before a commitment": Moment("submission", 2, before=True, victim=CHAIN),
     "the chain, after the proposal": Moment("proposal", 1, before=False, victim=CHAIN, void=False),
+    "committed in a file, not sent": Moment("submission", 2, before=False, chain="file"),
+    "proposed in a file": Moment("proposal", 1, before=False, void=False, chain="file"),
 }
 
 SLOW = {"the second hospital trains", "not proposed", "half attested", "finalized, not measured"}
@@ -87,7 +90,8 @@ def test_killed_in_round_2(make_settings, processes: ForkServerContext, tmp_path
         training={"rounds": 2},
         partition={"institutions": 2},
         privacy={"dp": True, "epsilon": 8},
-        chain={"patience_seconds": 0 if moment.victim == CHAIN else 120},  # 0: nobody starts the chain again
+        # Without patience nobody starts the chain again.
+        chain={"chain": moment.chain, "patience_seconds": 0 if moment.victim == CHAIN else 120},
     )
     first_model = tmp_path / "first-model"
     arguments = (settings, moment.call, moment.occurrence, moment.before, moment.victim, first_model)
@@ -115,6 +119,18 @@ def test_a_finished_run_is_left_as_it_is(make_federation):
     head = federation.ledger.head()
     federation.run()
     assert federation.ledger.head() == head
+
+
+def test_a_ledger_file_that_is_lost_comes_back_from_a_partys_copy(make_settings, tmp_path: Path):
+    settings = make_settings(chain={"chain": "file"})
+    with founded(settings) as federation:
+        federation.run()
+    directory = federation.directory
+    whole = (directory.chain / LEDGER).read_bytes()
+    (directory.chain / LEDGER).unlink()
+    results = resume(directory.root, announce=lambda stage: None)
+    assert [figures.finalized for figures in results.rounds] == [True]
+    assert (directory.chain / LEDGER).read_bytes() == whole
 
 
 def test_a_run_that_was_never_founded_is_not_resumed(make_settings, tmp_path: Path):

@@ -1,16 +1,14 @@
-"""What the institutions decide together, on a real node; relayed submissions and equivocation."""
+"""What the institutions decide together, on a real node and in a file; relayed submissions and equivocation."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from studies import BUDGET, CONFIG, INITIAL_MODEL, NEW_MODEL, PROVENANCE, WEIGHT, StudyOnChain
+from studies import BUDGET, CONFIG, INITIAL_MODEL, NEW_MODEL, PROVENANCE, WEIGHT, MakeStudy, Study
 
-from fedchest.ledger.chain import LocalChain
-from fedchest.ledger.client import LedgerClient
 from fedchest.ledger.contract import LedgerRefusal
 from fedchest.ledger.hashes import roster_hash
 from fedchest.ledger.records import Phase, Status
-from fedchest.ledger.rpc import command, connect
 from fedchest.ledger.wallet import Wallet
 
 pytestmark = pytest.mark.e2e
@@ -23,15 +21,18 @@ def newcomer(tmp_path: Path) -> Wallet:
     return Wallet.create(tmp_path / "newcomer.key")
 
 
-def client(study: StudyOnChain, chain: LocalChain, wallet: Wallet) -> LedgerClient:
-    return LedgerClient(chain.rpc_url, study.address, wallet)
+@pytest.fixture
+def study(make_study: MakeStudy) -> Study[Any]:
+    return make_study()
 
 
 # Founding.
 
 
-def test_no_round_opens_before_a_quorum_approves_the_first_model(chain: LocalChain, tmp_path: Path) -> None:
-    study = StudyOnChain(chain.rpc_url, tmp_path, founded=False)
+def test_no_round_opens_before_a_quorum_approves_the_first_model(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
+    study = make_study(founded=False)
     for institution in study.institutions[:2]:
         institution.approve_initial_model(INITIAL_MODEL, PROVENANCE, study.roster)
     with pytest.raises(LedgerRefusal, match="NotFounded"):
@@ -41,9 +42,11 @@ def test_no_round_opens_before_a_quorum_approves_the_first_model(chain: LocalCha
     assert study.coordinator.open_round(CONFIG) == 1
 
 
-def test_nobody_decides_anything_before_every_founder_is_listed(chain: LocalChain, tmp_path: Path) -> None:
+def test_nobody_decides_anything_before_every_founder_is_listed(
+    make_study: MakeStudy, tmp_path: Path
+) -> None:
     """The first founder would be a quorum of one, and make itself coordinator, or found the study alone."""
-    study = StudyOnChain(chain.rpc_url, tmp_path, size=2, founders=3, founded=False)
+    study = make_study(size=2, founders=3, founded=False)
     for action in (
         lambda one: one.approve_initial_model(INITIAL_MODEL, PROVENANCE, study.roster),
         lambda one: one.pause(),
@@ -56,9 +59,9 @@ def test_nobody_decides_anything_before_every_founder_is_listed(chain: LocalChai
         study.institutions[0].pause()
 
 
-def test_founders_other_than_those_approved_do_not_found(chain: LocalChain, tmp_path: Path) -> None:
+def test_founders_other_than_those_approved_do_not_found(make_study: MakeStudy, tmp_path: Path) -> None:
     """The coordinator listed somebody that the others do not know."""
-    study = StudyOnChain(chain.rpc_url, tmp_path, size=3, founders=4, founded=False)
+    study = make_study(size=3, founders=4, founded=False)
     expected = roster_hash([(one.address, WEIGHT, BUDGET) for one in (*study.wallets, study.wallet)])
     study.coordinator.register_founder(Wallet.create(tmp_path / "stranger.key").address, WEIGHT, BUDGET)
     with pytest.raises(LedgerRefusal, match="AlreadyFounded"):
@@ -72,7 +75,7 @@ def test_founders_other_than_those_approved_do_not_found(chain: LocalChain, tmp_
 # Membership.
 
 
-def test_an_institution_joins_by_the_quorum_and_not_by_the_coordinator(study, chain, newcomer) -> None:
+def test_an_institution_joins_by_the_quorum_and_not_by_the_coordinator(study, newcomer) -> None:
     with pytest.raises(LedgerRefusal, match="UnknownInstitution"):
         study.coordinator.register_institution(newcomer.address, WEIGHT, BUDGET)
     study.decide(lambda one: one.register_institution(newcomer.address, WEIGHT, BUDGET))
@@ -144,21 +147,21 @@ def test_only_a_decision_can_do_what_is_by_decision(study) -> None:
 # Keys.
 
 
-def test_a_rotated_key_acts_on_and_the_old_one_no_more(study, chain, newcomer) -> None:
+def test_a_rotated_key_acts_on_and_the_old_one_no_more(study, newcomer) -> None:
     round = study.coordinator.open_round(CONFIG)
     study.submit(0, round)
     study.institutions[1].rotate_own_key(newcomer.address)
     with pytest.raises(LedgerRefusal, match="RetiredKey"):
         study.submit(1, round)
-    client(study, chain, newcomer).submit_update(study.update(1, round))
+    study.open(newcomer).submit_update(study.update(1, round))
     assert set(study.coordinator.submissions(round)) == {0, 1}
     assert study.coordinator.institution_id(study.wallets[1].address) == 1
 
 
-def test_a_lost_key_is_replaced_by_the_quorum(study, chain, newcomer) -> None:
+def test_a_lost_key_is_replaced_by_the_quorum(study, newcomer) -> None:
     study.decide(lambda one: one.rotate_key(3, newcomer.address))
     round = study.coordinator.open_round(CONFIG)
-    client(study, chain, newcomer).submit_update(study.update(3, round))
+    study.open(newcomer).submit_update(study.update(3, round))
     assert study.coordinator.submission(round, 3) is not None
 
 
@@ -217,13 +220,13 @@ def test_a_study_that_moved_says_where_to_and_takes_nothing_more(study, newcomer
         study.decide(lambda one: one.unpause())
 
 
-def test_the_coordinator_is_replaced_by_the_quorum(study, chain, newcomer) -> None:
+def test_the_coordinator_is_replaced_by_the_quorum(study, newcomer) -> None:
     study.decide(lambda one: one.appoint_coordinator(newcomer.address))
     study.decide(lambda one: one.dismiss_coordinator(study.wallet.address))
     assert study.coordinator.coordinators() == (newcomer.address,)
     with pytest.raises(LedgerRefusal, match="AccessControlUnauthorizedAccount"):
         study.coordinator.open_round(CONFIG)
-    assert client(study, chain, newcomer).open_round(CONFIG) == 1
+    assert study.open(newcomer).open_round(CONFIG) == 1
 
 
 @pytest.mark.parametrize("name", ["grantRole", "revokeRole"])
@@ -234,19 +237,17 @@ def test_not_even_a_quorum_makes_another_administrator(study, newcomer, name) ->
         study.decide(lambda one: one._support(name, bytes(32), account))
 
 
-def test_a_round_can_be_expired_while_the_study_is_paused(study, chain) -> None:
+def test_a_round_can_be_expired_while_the_study_is_paused(study) -> None:
     round = study.coordinator.open_round(CONFIG)
     study.decide(lambda one: one.pause())
-    w3 = connect(chain.rpc_url)
-    command(w3, "evm_increaseTime", study.rules.submission_seconds + 1)
-    command(w3, "evm_mine")
+    study.advance(study.rules.submission_seconds + 1)
     study.institutions[0].expire(round)
     assert study.coordinator.round(round).phase is Phase.VOID
 
 
-def test_abandoning_and_opening_again_draws_nobody_else(chain, tmp_path) -> None:
+def test_abandoning_and_opening_again_draws_nobody_else(make_study) -> None:
     """Or the coordinator would choose the cohort."""
-    study = StudyOnChain(chain.rpc_url, tmp_path, size=12, cohort_size=4)
+    study = make_study(size=12, cohort_size=4)
     drawn = set()
     for _ in range(6):
         round = study.coordinator.open_round(CONFIG)
@@ -308,7 +309,7 @@ def test_a_signature_that_is_none_or_malleable_is_refused(study) -> None:
             study.coordinator.submit_update_for(update, wrong)
 
 
-def test_two_signed_updates_of_one_round_are_proof_that_anyone_may_bring(study, chain, newcomer) -> None:
+def test_two_signed_updates_of_one_round_are_proof_that_anyone_may_bring(study, newcomer) -> None:
     round = study.coordinator.open_round(CONFIG)
     one, other = study.update(1, round), study.update(1, round, sealed_hash=b"2" * 32)
     liar = study.institutions[1]

@@ -1,4 +1,4 @@
-"""The contract and its Python model, on the same random sequences of actions: same events, refusals and state."""
+"""The contract and the file ledger's rules, on the same random sequences of actions: same events, refusals, views."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -6,14 +6,20 @@ from random import Random
 from typing import Any
 
 import pytest
-from contract_driver import CHAIN_ID, ContractDriver, encoded_call
+from contract_driver import CHAIN_ID, ContractDriver
 from eth_account import Account
-from ledger_model import ADMINISTRATOR, NO_HASH, NO_ONE, ROUND_CREDITS, Emitted, LedgerModel, ModelRefusal
-from ledger_model import COORDINATOR as ROLE
 
 from fedchest.aggregation.fingerprint import NOTHING, combined
 from fedchest.ledger.artifact import artifact
+from fedchest.ledger.calls import encoded_call
 from fedchest.ledger.contract import LedgerRefusal
+from fedchest.ledger.file.rules.decisions import decision_of
+from fedchest.ledger.file.rules.dispatch import act, create
+from fedchest.ledger.file.rules.shown import view
+from fedchest.ledger.file.rules.state import ADMINISTRATOR, NO_HASH, NO_ONE
+from fedchest.ledger.file.rules.state import COORDINATOR as ROLE
+from fedchest.ledger.file.rules.submissions import digest_of
+from fedchest.ledger.file.rules.votes import ROUND_CREDITS
 from fedchest.ledger.records import (
     REQUIRED_CHECKS,
     Attestation,
@@ -28,7 +34,7 @@ SEQUENCES, STEPS = 1000, 40
 SECONDS = 500
 BUDGET = 100
 ACCOUNTS = [Account.from_key(bytes([number]) * 32) for number in range(1, 14)]
-KEYS = {account.address.lower(): account for account in ACCOUNTS}
+KEYS = {str(account.address): account for account in ACCOUNTS}
 COORDINATOR, OUTSIDER, *WALLETS = KEYS
 HOSPITALS = 6
 CONFIG, OTHER_CONFIG = b"c" * 32, b"o" * 32
@@ -52,7 +58,9 @@ class Sequence:
             CONFIG, b"a" * 32, founders, SECONDS, SECONDS, cohort, minimum, crash_only, scored, 10**6, BUDGET
         )
         self.contract = ContractDriver(rules, COORDINATOR)
-        self.model = LedgerModel(rules, COORDINATOR, (CHAIN_ID, self.contract.address))
+        self.model, created = create(rules, COORDINATOR, (CHAIN_ID, self.contract.address))
+        assert created == self.contract.created
+        self.decisions: dict[bytes, tuple[str, tuple[Any, ...]]] = {}
         self.said: list[str] = []
 
     @property
@@ -126,13 +134,7 @@ class Sequence:
         """One step straight to the first model."""
         if len(self.model.institutions) < self.model.rules.founders:
             arguments = (WALLETS[len(self.model.institutions)], self.random.randint(1, 9), BUDGET)
-            self.both(
-                1,
-                COORDINATOR,
-                "registerFounder",
-                arguments,
-                lambda _: self.model.register_founder(COORDINATOR, *arguments),
-            )
+            self.both(1, COORDINATOR, "registerFounder", arguments)
         else:
             roster = NO_HASH if self.random.random() < 0.1 else self.model.roster
             self.support("approveInitialModel", (MODELS[0], PROVENANCE, roster))
@@ -140,14 +142,12 @@ class Sequence:
     def register(self) -> None:
         sender = OUTSIDER if self.fault("sender") == "sender" else COORDINATOR
         arguments = self.entry()
-        self.both(
-            1, sender, "registerFounder", arguments, lambda _: self.model.register_founder(sender, *arguments)
-        )
+        self.both(1, sender, "registerFounder", arguments)
 
     def action(self) -> tuple[str, tuple[Any, ...]]:
         """Something to decide; now and then what can't be done, and mostly what others support already."""
         count = len(self.model.institutions)
-        waiting = [key[:2] for key in self.model.supporters if self.model.supporters[key]]
+        waiting = [self.decisions[one] for one in self.decisions if self.supporters(one)]
         if waiting and self.random.random() < 0.75:
             return self.random.choice(waiting)
         if self.model.initial_model == NO_HASH and count >= 3 and self.random.random() < 0.9:
@@ -175,50 +175,40 @@ class Sequence:
         return self.random.choices(list(choices.items()), weights)[0]
 
     def role(self) -> bytes:
-        return ADMINISTRATOR if self.random.random() < 0.3 else ROLE
+        return self.random.choices([ADMINISTRATOR, ROLE, b"w" * 32], [3, 6, 1])[0]
 
     def decide(self) -> None:
         self.support(*self.action())
 
     def support(self, name: str, arguments: tuple[Any, ...]) -> None:
         """Mostly by one that does not support it yet."""
-        key = (name, arguments, self.model.taken.get((name, arguments), 0))
-        supporters = self.model.supporters.get(key, [])
+        encoded = encoded_call(name, arguments)
+        self.decisions[encoded] = (name, arguments)
+        supporters = self.supporters(encoded)
         left = [id for id in self.model.active if id not in supporters]
         sender = self.member(self.fault("sender", "old key"))
         if left and self.random.random() < 0.7:
             sender = self.model.institutions[self.random.choice(left)].wallet
         encoded = encoded_call(name, arguments)
-        self.both(
-            1,
-            sender,
-            "support",
-            (encoded,),
-            lambda block: self.model.support(sender, (name, arguments), encoded, block),
-        )
+        self.both(1, sender, "support", (encoded,))
+
+    def supporters(self, encoded: bytes) -> list[int]:
+        return self.model.supporters.get(decision_of(self.model, encoded), [])
 
     def withdraw(self) -> None:
         name, arguments = self.action()
         sender, encoded = self.member(), encoded_call(name, arguments)
-        self.both(
-            1,
-            sender,
-            "withdraw",
-            (encoded,),
-            lambda _: self.model.withdraw(sender, (name, arguments), encoded),
-        )
+        self.both(1, sender, "withdraw", (encoded,))
 
     def rotate(self) -> None:
         sender, wallet = self.member(self.fault("sender", "old key")), self.free_wallet()
-        self.both(1, sender, "rotateOwnKey", (wallet,), lambda _: self.model.rotate_own_key(sender, wallet))
+        self.both(1, sender, "rotateOwnKey", (wallet,))
 
     def open(self) -> None:
         fault = self.fault("sender", "config")
         sender = OUTSIDER if fault == "sender" else COORDINATOR
         config = OTHER_CONFIG if fault == "config" else CONFIG
-        self.both(
-            1, sender, "openRound", (config,), lambda block: self.model.open_round(sender, config, block)
-        )
+        self.both(1, sender, "openRound", (config,))
 
     def update(self, wallet: str, fault: str = "none") -> UpdateCommitment:
         """What the wallet's institution may commit to, but for the fault."""
@@ -236,13 +226,7 @@ class Sequence:
         fault = self.fault(*SUBMISSION_FAULTS)
         sender = self.member(fault)
         update = self.update(sender, fault)
-        self.both(
-            self.seconds_to(fault),
-            sender,
-            "submitUpdate",
-            (update,),
-            lambda block: self.model.submit(sender, update, block),
-        )
+        self.both(self.seconds_to(fault), sender, "submitUpdate", (update,))
 
     def relay(self) -> None:
         """Anyone sends what an institution signed."""
@@ -250,11 +234,7 @@ class Sequence:
         signer = self.member(fault)
         update = self.update(signer, fault)
         self.both(
-            self.seconds_to(fault),
-            OUTSIDER,
-            "submitUpdateFor",
-            (update, self.signature(update, signer)),
-            lambda block: self.model.submit(signer, update, block),
+            self.seconds_to(fault), OUTSIDER, "submitUpdateFor", (update, self.signature(update, signer))
         )
 
     def report(self) -> None:
@@ -271,19 +251,13 @@ class Sequence:
         signatures = [self.signature(one, signers[0]), self.signature(other, signers[1])]
         if fault == "empty":
             signers[1], signatures[1] = None, b""  # type: ignore[call-overload]
-        elif self.number and self.model.digest(one) == self.model.rounds[-1].commitments.get(id):
+        elif self.number and digest_of(self.model, one) == self.model.rounds[-1].commitments.get(id):
             signers[0], signatures[0] = None, b""  # type: ignore[call-overload]
         arguments = (one, signatures[0], other, signatures[1])
-        self.both(
-            1,
-            OUTSIDER,
-            "reportEquivocation",
-            arguments,
-            lambda _: self.model.report(one, signers[0], other, signers[1]),
-        )
+        self.both(1, OUTSIDER, "reportEquivocation", arguments)
 
     def signature(self, update: UpdateCommitment, wallet: str) -> bytes:
-        return bytes(KEYS[wallet].unsafe_sign_hash(self.model.digest(update)).signature)
+        return bytes(KEYS[wallet].unsafe_sign_hash(digest_of(self.model, update)).signature)
 
     def propose(self) -> None:
         round = self.model.rounds[-1] if self.number else None
@@ -317,13 +291,7 @@ class Sequence:
         due = len(accepted) if self.model.rules.by_contribution else 0
         scores = [self.random.choice([0, 0, 1, 2**32 - 1]) for _ in range(due + (fault == "scores"))]
         arguments = (self.number, proposal, accepted, scores, refused)
-        self.both(
-            self.seconds_to(fault),
-            sender,
-            "proposeAggregate",
-            arguments,
-            lambda block: self.model.propose(sender, *arguments, block),
-        )
+        self.both(self.seconds_to(fault), sender, "proposeAggregate", arguments)
 
     def fingerprint_of(self, accepted: list[int]) -> bytes:
         """What the shares of the accepted add up to."""
@@ -337,7 +305,7 @@ class Sequence:
         fault = self.fault("sender", *REFUSAL_FAULTS)
         sender = OUTSIDER if fault == "sender" else COORDINATOR
         arguments = (self.number, self.refusals([], fault))
-        self.both(1, sender, "abandonRound", arguments, lambda _: self.model.abandon(sender, *arguments))
+        self.both(1, sender, "abandonRound", arguments)
 
     def refusals(self, accepted: list[int], fault: str) -> list[tuple[int, int]]:
         """For each member that is not accepted, spoilt by a fault of REFUSAL_FAULTS."""
@@ -376,13 +344,7 @@ class Sequence:
         checks = self.random.randrange(256) if fault == "checks" else REQUIRED_CHECKS
         about = NO_HASH if fault == "other" or round is None else round.proposal
         arguments = (number, Attestation(about, model, total, share, checks))
-        self.both(
-            self.seconds_to(fault),
-            sender,
-            "attest",
-            arguments,
-            lambda block: self.model.attest(sender, *arguments, block),
-        )
+        self.both(self.seconds_to(fault), sender, "attest", arguments)
 
     def answer_for(self) -> None:
         """For one that is silent, most often; the members mostly found the same share."""
@@ -395,89 +357,62 @@ class Sequence:
         share = {"share": bytes(24), "form": UNCANONICAL}.get(fault, share_of(id))
         about = NO_HASH if fault == "other" or round is None else round.proposal
         arguments = (number, id, about, share)
-        self.both(
-            self.seconds_to(fault),
-            sender,
-            "answerFor",
-            arguments,
-            lambda block: self.model.answer_for(sender, *arguments, block),
-        )
+        self.both(self.seconds_to(fault), sender, "answerFor", arguments)
 
     def expire(self) -> None:
         moment = self.random.choice(["now", "deadline", "past"])
         number = max(self.number - (self.random.random() < 0.2), 0)
-        self.both(
-            self.seconds_to(moment),
-            OUTSIDER,
-            "expireRound",
-            (number,),
-            lambda block: self.model.expire(number, block),
-        )
+        self.both(self.seconds_to(moment), OUTSIDER, "expireRound", (number,))
 
     def seconds_to(self, fault: str) -> int:
         """From the last block to the last round's last second, to the one after it, or else to the next."""
         left = self.model.rounds[-1].deadline - self.contract.now if self.number else 0
         return left + (fault == "past") if fault in ("deadline", "past") and left > 0 else 1
 
-    def both(
-        self,
-        seconds: int,
-        sender: str,
-        action: str,
-        arguments: tuple[Any, ...],
-        model: Callable[..., list[Emitted]],
-    ) -> None:
+    def both(self, seconds: int, sender: str, action: str, arguments: tuple[Any, ...]) -> None:
         """Run one action on both sides and compare what came of it."""
-        block = self.contract.next_block(seconds)
+        now = self.contract.next_moment(seconds)
         expected: object
         try:
-            expected = model(block)
-        except ModelRefusal as refused:
+            expected = emitted = act(self.model, sender, encoded_call(action, arguments), now)
+            self.said += [name for name, _ in emitted]
+        except LedgerRefusal as refused:
             expected = (refused.name, refused.values)
             self.said.append(refused.name)
-        else:
-            self.said += [name for name, _ in expected]
         found: object
         try:
             found = self.contract.run(sender, action, *arguments)
         except LedgerRefusal as refused:
-            found = (refused.name, tuple(refused.values.values()))
+            found = (refused.name, refused.values)
         assert found == expected, (action, arguments)
         self.compare_state()
 
     def compare_state(self) -> None:
-        assert self.contract.view("globalModel") == self.model.global_model
-        assert self.contract.view("currentRound") == self.number
-        assert self.contract.view("head") == self.model.head
-        assert self.contract.view("paused") == self.model.paused
-        assert self.contract.view("roster") == self.model.roster
-        assert self.contract.view("activeCount") == len(self.model.active)
-        for id, institution in enumerate(self.model.institutions):
-            assert self.contract.view("institution", id) == tuple(vars(institution).values())
-        if self.number:
-            self.compare_round()
+        number = self.number
+        names = (
+            "globalModel",
+            "currentRound",
+            "head",
+            "paused",
+            "roster",
+            "activeCount",
+            "successor",
+            "totalWeight",
+        )
+        views: list[tuple[Any, ...]] = [(name,) for name in names]
+        views += [
+            ("hasRole", role, account) for role in (ROLE, b"w" * 32) for account in (COORDINATOR, *WALLETS)
+        ]
+        views += [("isAllowed", config) for config in (CONFIG, OTHER_CONFIG)]
+        views += [(name, number) for name in ("round", "accepted", "scores")]
+        of_member = ("isMember", "commitment", "hasAttested", "owes", "hasEquivocated")
+        for id in range(len(self.model.institutions)):
+            views += [("institution", id), *((name, number, id) for name in of_member)]
+        for one in views:
+            assert self.contract.view(*one) == view(self.model, *one), one
         finalized = sum(round.phase is Phase.FINALIZED for round in self.model.rounds)
         credits = sum(institution.credits for institution in self.model.institutions)
         assert credits <= ROUND_CREDITS * finalized
-
-    def compare_round(self) -> None:
-        number, round = self.number, self.model.rounds[-1]
-        votes = (round.agreeing, round.disagreeing, round.deadline, round.opened_block, round.parent)
-        halted = self.model.halted(number)
-        hashes = (round.base_model, round.config, round.new_model, round.record, round.sum_hash)
-        sums = (round.fingerprint, len(round.unanswered), round.gathered, round.proposal, round.artifacts)
-        state = (int(round.phase), len(round.members), round.quorum, *votes, halted, *hashes, *sums)
-        assert self.contract.view("round", number) == state
-        assert self.contract.view("accepted", number) == round.accepted
-        assert self.contract.view("scores", number) == round.scores
-        for id in range(len(self.model.institutions)):
-            assert self.contract.view("isMember", number, id) == (id in round.members)
-            assert self.contract.view("commitment", number, id) == round.commitments.get(id, NO_HASH)
-            assert self.contract.view("hasAttested", number, id) == (id in round.attested)
-            assert self.contract.view("owes", number, id) == (id in round.unanswered)
-            assert self.contract.view("hasEquivocated", number, id) == (
-                (number, id) in self.model.equivocated
-            )
 
 
 def share_of(id: int) -> bytes:

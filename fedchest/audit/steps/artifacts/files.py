@@ -140,7 +140,11 @@ def _named_by_round(case: Case, state: RoundState) -> Iterator[_Named]:
 
 
 def _named_by_record(case: Case, state: RoundState) -> Iterator[_Named]:
-    for entry in case.record(state).entries:
+    record = case.record(state)
+    if record.contribution is not None:
+        digest = bytes.fromhex(record.contribution.predictions)
+        yield _Named(digest, "the file of predictions", state.number, None)
+    for entry in record.entries:
         for text, what in ((entry.sealed, UPDATE), (entry.manifest, "the manifest")):
             if text is not None:
                 yield _Named(bytes.fromhex(text), what, state.number, entry.institution)

@@ -28,7 +28,8 @@ def anchors(case: Case) -> str:
         raise NotChecked(
             "no institution has a journal: nothing but its operator's word anchors the chain; give --against"
         )
-    held = f"{len(heights)} institutions hold its blocks up to {max(heights, default=0)} of {len(case.blocks) - 1}"
+    last = len(case.block_hashes) - 1
+    held = f"{len(heights)} institutions hold its blocks up to {max(heights, default=0)} of {last}"
     outside = (
         f"{len(case.evidence)} files from outside the run agree"
         if case.evidence
@@ -86,11 +87,7 @@ def _events_stand(case: Case, evidence: Evidence) -> None:
 
 
 def _transactions_stand(case: Case, evidence: Evidence) -> None:
-    on_chain = {
-        "0x" + transaction.hash.hex(): block.header.number
-        for block in case.blocks
-        for transaction in block.transactions
-    }
+    on_chain = case.transactions
 
     def check(entry: tuple[str, HeldTransaction]) -> None:
         digest, held = entry
@@ -110,7 +107,7 @@ def _transactions_stand(case: Case, evidence: Evidence) -> None:
 def _blocks_stand(case: Case, evidence: Evidence) -> None:
     def check(entry: tuple[int, bytes]) -> None:
         number, digest = entry
-        found = case.blocks[number].header.hash if number < len(case.blocks) else "no such block"
+        found = case.block_hashes[number] if number < len(case.block_hashes) else "no such block"
         if found != digest:
             raise Fault(f"block {number} is another", expected=digest, found=found, file=evidence.name)
 

@@ -7,7 +7,7 @@ from fedchest.audit.case import Case
 from fedchest.audit.report import Fault
 from fedchest.errors import ChainError
 from fedchest.federation.directory import CONNECTION, Connection, read_document
-from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.ledger import Ledger
 
 
 def contract(case: Case) -> str:
@@ -15,8 +15,10 @@ def contract(case: Case) -> str:
     _one_address(case)
     ledger = _shipped_code(case)
     _study_is_on_chain(case, ledger)
+    _rules_are_the_studys(case, ledger)
     copies = len(case.study_files())
-    return f"{ledger.address} runs the shipped code; {copies} copies of the study hash to the chain's"
+    code = "is the file's; no code is pinned" if case.in_file else "runs the shipped code"
+    return f"{ledger.address} {code}; {copies} copies of the study hash to the ledger's"
 
 
 def _one_address(case: Case) -> None:
@@ -35,7 +37,7 @@ def _one_address(case: Case) -> None:
     case.each(case.directory.parties(), check)
 
 
-def _shipped_code(case: Case) -> LedgerClient:
+def _shipped_code(case: Case) -> Ledger:
     try:
         return case.open_ledger()
     except ChainError as error:
@@ -47,7 +49,7 @@ def _shipped_code(case: Case) -> LedgerClient:
         ) from None
 
 
-def _study_is_on_chain(case: Case, ledger: LedgerClient) -> None:
+def _study_is_on_chain(case: Case, ledger: Ledger) -> None:
     on_chain = ledger.rules().study
 
     def check(path: Path) -> None:
@@ -60,3 +62,15 @@ def _study_is_on_chain(case: Case, ledger: LedgerClient) -> None:
             )
 
     case.each(case.study_files(), check)
+
+
+def _rules_are_the_studys(case: Case, ledger: Ledger) -> None:
+    """The contract splits credits by what the study says."""
+    by_contribution = case.study.rewards is not None
+    if ledger.rules().by_contribution != by_contribution:
+        names = {True: "by contribution", False: "by weight class"}
+        raise Fault(
+            "the contract's credits follow another rule than the study's",
+            expected=names[by_contribution],
+            found=names[not by_contribution],
+        )

@@ -7,14 +7,11 @@ from fedchest.audit.case import Case
 from fedchest.audit.machine import Machine
 from fedchest.audit.registry import NO_HASH, NO_ONE
 from fedchest.audit.report import Fault
-from fedchest.ledger.storage import LedgerStorage
 
 
 def events(case: Case) -> str:
     """Replayed from its events alone, the contract's state machine arrives at what its views show."""
-    machine = Machine(
-        case.ledger.chain_id, case.ledger.address, lambda block: case.blocks[block - 1].header.hash
-    )
+    machine = Machine(case.ledger.chain_id, case.ledger.address, lambda block: case.block_hashes[block - 1])
     machine.replay(case.events)
     _shows(case, machine)
     return (
@@ -46,22 +43,21 @@ def _shows(case: Case, machine: Machine) -> None:
         "institutions": (len(machine.institutions), len(case.institutions)),
     }
     case.each(facts.items(), lambda fact: _equal(fact[0], *fact[1]))
-    storage = LedgerStorage(ledger.snapshot().word)
-    case.each(case.rounds, lambda state: _shows_round(case, machine, storage, state.number))
+    case.each(case.rounds, lambda state: _shows_round(case, machine, state.number))
     case.each(
         case.institutions.items(),
         lambda entry: _equal_fields(machine.institutions[entry[0]], entry[1], institution=entry[0]),
     )
 
 
-def _shows_round(case: Case, machine: Machine, storage: LedgerStorage, number: int) -> None:
+def _shows_round(case: Case, machine: Machine, number: int) -> None:
     replayed = machine.rounds[number]
     _equal_fields(replayed.state, case.rounds[number - 1], round=number)
     _equal("accepted updates", replayed.accepted, case.ledger.accepted(number), round=number)
     attested = {member for member in replayed.members if case.ledger.has_attested(number, member)}
     for member in replayed.members:
         committed = replayed.submitted.get(member, NO_HASH)
-        _equal("commitment", committed, storage.commitment(number, member), number, member)
+        _equal("commitment", committed, case.ledger.committed(number, member), number, member)
     _equal("attestations", sorted(replayed.attested), sorted(attested), round=number)
 
 

@@ -12,7 +12,7 @@ from fedchest.audit.journals import PartyJournal
 from fedchest.audit.report import Fault, NotChecked, Pruned
 from fedchest.audit.steps.artifacts.files import require_named_artifacts
 from fedchest.federation.config import Settings
-from fedchest.federation.directory import JOURNAL, ROUNDS, read_document
+from fedchest.federation.directory import JOURNAL, LEDGER, ROUNDS, read_document
 from fedchest.federation.results import Results, collect, read_results
 from fedchest.ledger.records import Phase
 
@@ -77,7 +77,7 @@ def _head_is_on_chain(case: Case, reported: Results) -> None:
 def _journals_reach(case: Case, height: int) -> None:
     """The chain's own journal, where the chain was a local one, and the coordinator's go on to the run's end."""
     kept = [case.directory.coordinator, *([case.directory.chain] if case.directory.chain.is_dir() else [])]
-    names = {case.name(folder / JOURNAL) for folder in kept}
+    names = {case.name(folder / file) for folder in kept for file in (JOURNAL, LEDGER)}
 
     def check(journal: PartyJournal) -> None:
         if journal.name in names and journal.height < height:

@@ -44,7 +44,7 @@ def aggregation(case: Case) -> str:
 
 
 def _check_round(case: Case, state: RoundState) -> None:
-    updates = _accepted_updates(case, state)
+    updates = accepted_updates(case, state)
     claim = sum_claim(case.ledger, state.number, list(updates), state.sum_hash)
     case.all(
         lambda: _shares_are_the_updates(case, state, updates, claim),
@@ -154,7 +154,8 @@ def _whose(answer: Event) -> str:
     return "its" if answer.name == "Attested" else f"institution {answer.institution}'s"
 
 
-def _accepted_updates(case: Case, state: RoundState) -> dict[int, EncodedUpdate]:
+def accepted_updates(case: Case, state: RoundState) -> dict[int, EncodedUpdate]:
+    """The round's accepted updates, opened, by institution. Raises Faults for what should have been refused."""
     accepted = [entry for entry in agreed_record(case, state).entries if entry.reason == ACCEPTED]
 
     def opened(entry: RecordEntry) -> EncodedUpdate:

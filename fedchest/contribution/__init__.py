@@ -1,0 +1,1 @@
+"""What each update was worth, in whole numbers: coalitions, their predictions as an artifact, exact values."""
