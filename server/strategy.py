@@ -63,7 +63,7 @@ class VerifiedFedAvg(FedAvg):
         if state.phase is not Phase.PROPOSED:
             return []
         self._grid = grid
-        return self._to_members(state, self._coordinator.proposal_message(state).to_record(), ATTEST)
+        return self._to_members(state, [self._coordinator.proposal_message(state).to_record()], ATTEST)
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Let the contract's quorum decide: the answers to the server count for nothing, the votes on chain do.
@@ -71,15 +71,17 @@ class VerifiedFedAvg(FedAvg):
         Where an accepted institution fell silent and consented to it, the others vouch for its share.
         """
         state = self._state()
-        for opened in self._coordinator.updates_to_open(state):
-            self._grid.send_and_receive(self._to_members(state, opened.to_record(), VOUCH))
+        # All at once: one wait for those who hang is all that the deadline leaves.
+        opened = [one.to_record() for one in self._coordinator.updates_to_open(state)]
+        if opened:
+            self._grid.send_and_receive(self._to_members(state, opened, VOUCH))
         self._coordinator.settle(state)
         return None
 
-    def _to_members(self, state: RoundState, content: RecordDict, kind: str) -> list[Message]:
+    def _to_members(self, state: RoundState, contents: Iterable[RecordDict], kind: str) -> list[Message]:
         """Messages that are given up early enough to do something about it before the round's deadline."""
         nodes = self._roster.nodes_of(self._grid, self._coordinator.members(state))
-        messages = list(self._construct_messages(content, nodes, kind))
+        messages = [m for content in contents for m in self._construct_messages(content, nodes, kind)]
         for message in messages:
             message.metadata.ttl = self._coordinator.answer_seconds
         return messages

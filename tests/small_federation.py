@@ -62,11 +62,16 @@ class SmallFederation:
         pinned = read_document(directory.coordinator / CONNECTION, Connection)
         self.ledger = open_ledger(rpc_url, pinned.contract, chain_id=pinned.chain_id)
 
-    def run(self, liars: Mapping[int, ClientApp] | None = None, server: ServerApp | None = None) -> None:
+    def run(
+        self,
+        liars: Mapping[int, ClientApp] | None = None,
+        server: ServerApp | None = None,
+        workers: int = 1,
+    ) -> None:
         """Run the rounds that are left; `liars` replace the honest app of an institution, by its number."""
         count = len(self.directory.institutions())
         apps = [(liars or {}).get(institution, client_app()) for institution in range(count)]
-        run_in_process(self.directory, workers=1, apps=apps, server=server)
+        run_in_process(self.directory, workers=workers, apps=apps, server=server)
 
     def state(self, round_number: int = 1) -> RoundState:
         return self.ledger.round(round_number)

@@ -13,7 +13,7 @@ import {Submissions} from "./Submissions.sol";
 
 /// @title The ledger of one study: round state machine, consensus on the aggregate, privacy spend and credits.
 /// @notice Not upgradeable: an audit log whose rules can change is none. Every rule here has a twin in
-/// tests/ledger/ledger_model.py, and both are run on the same random sequences.
+/// fedchest/ledger/file/rules, and both are run on the same random sequences.
 contract FedChestLedger is IFedChestLedger, Institutions {
     using BitMaps for BitMaps.BitMap;
     using Submissions for Submission;

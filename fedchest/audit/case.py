@@ -13,7 +13,7 @@ from pydantic import TypeAdapter
 
 from fedchest.aggregation.record import RoundRecord
 from fedchest.audit.evidence import Evidence
-from fedchest.audit.pruned import PrunedArtifact, read_pruned
+from fedchest.audit.pruned import SUM, UPDATE, PrunedArtifact, read_pruned
 from fedchest.audit.report import Fault, Faults, Finding, NotChecked, Pruned
 from fedchest.audit.source import Source
 from fedchest.errors import ChainError, KeyFileError, StoreError
@@ -260,9 +260,12 @@ class Case:
             raise self.unsound(digest, what, round=round, institution=institution) from None
 
     def unsound(self, digest: bytes, what: str, *, round: int | None, institution: int | None) -> Fault:
-        """That the file which the chain or a record names as `what` is absent or changed. Raises Pruned if it was."""
+        """That the file which the chain or a record names as `what` is absent or changed. Raises Pruned if it was.
+
+        The list of what was pruned is its holder's word, and excuses only what the pruning rule lets go.
+        """
         present = digest in self.directory.artifacts
-        if not present and digest in self._pruned:
+        if not present and what in (UPDATE, SUM) and digest in self._pruned:
             raise Pruned({digest: self._pruned[digest].round})
         return Fault(
             f"{what} does not hash to its name" if present else f"{what} is missing",

@@ -39,7 +39,7 @@ Progress = Callable[[int, int], None]
 
 
 class EventSource(Protocol):
-    """What an index follows: one contract on one chain, as `LedgerClient` reads it."""
+    """What an index follows: one contract on one chain, as a `Ledger` reads it."""
 
     @property
     def chain_id(self) -> int: ...

@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import ConfigDict, TypeAdapter
 
 from fedchest.errors import StoreError
 from fedchest.files import append_durably
+
+UPDATE, SUM = "the sealed update", "the proposed sum"
+"""What the pruning rule lets go; a list that names anything else as pruned excuses nothing."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,7 @@ def read_pruned(path: Path) -> dict[bytes, PrunedArtifact]:
         lines = path.read_bytes().splitlines() if path.exists() else []
         entries = [_LINE.validate_json(line) for line in lines]
         return {bytes.fromhex(entry.digest): entry for entry in entries}
-    except (ValidationError, ValueError):
+    except (OSError, ValueError):
         raise StoreError(f"{path} is no list of pruned artifacts.") from None
 
 

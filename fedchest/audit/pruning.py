@@ -6,9 +6,10 @@ What is left still proves what happened (chain, inclusion proofs, lineage); what
 from collections.abc import Iterator
 
 from fedchest.audit.case import Case
-from fedchest.audit.pruned import PrunedArtifact, append_pruned
-from fedchest.audit.report import Faults
+from fedchest.audit.pruned import SUM, UPDATE, PrunedArtifact, append_pruned
+from fedchest.audit.report import Faults, NotChecked
 from fedchest.audit.source import chain_source
+from fedchest.audit.steps.artifacts.files import digests_that_stay
 from fedchest.errors import StoreError
 from fedchest.federation.directory import SEALING_KEY, RunDirectory
 from fedchest.files import held
@@ -30,8 +31,8 @@ def prune(
         case = Case(directory, source, directory.auditor / SEALING_KEY)
         try:
             gone = _prunable(case, keep)
-        except Faults as faults:
-            raise StoreError(f"{directory.root} can't be pruned: {faults}.") from None
+        except (Faults, NotChecked) as reason:
+            raise StoreError(f"{directory.root} can't be pruned: {reason}.") from None
         for artifact in [] if dry_run else gone:
             append_pruned(directory.pruned, artifact)
             directory.artifacts.path(bytes.fromhex(artifact.digest)).unlink()
@@ -39,10 +40,14 @@ def prune(
 
 
 def _prunable(case: Case, keep: int) -> list[PrunedArtifact]:
-    """What is there, of the rounds before; what a later one names too stays."""
+    """What is there, of the rounds before; what a later one names too stays.
+
+    An institution may call anything its sealed update: what is named as something else stays as well.
+    """
     settled = [state for state in case.rounds if not state.phase.is_live]
     old = settled[: max(len(settled) - keep, 0)]
     kept = {digest for state in case.rounds if state not in old for digest, *_ in _heavy(case, state)}
+    kept |= digests_that_stay(case)
     store, gone = case.directory.artifacts, dict[bytes, PrunedArtifact]()
     for state in old:
         for digest, what, institution in _heavy(case, state):
@@ -55,10 +60,10 @@ def _prunable(case: Case, keep: int) -> list[PrunedArtifact]:
 def _heavy(case: Case, state: RoundState) -> Iterator[_Named]:
     """What of a round grows with the model and no proof needs."""
     for institution, submission in case.submissions(state.number).items():
-        yield submission.sealed_hash, "the sealed update", institution
+        yield submission.sealed_hash, UPDATE, institution
     if state not in case.proposed_rounds:
         return
-    yield state.sum_hash, "the proposed sum", None
+    yield state.sum_hash, SUM, None
     for entry in case.record(state).entries:
         if entry.sealed is not None:
-            yield bytes.fromhex(entry.sealed), "the sealed update", entry.institution
+            yield bytes.fromhex(entry.sealed), UPDATE, entry.institution

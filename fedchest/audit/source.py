@@ -63,6 +63,8 @@ def chain_source(directory: RunDirectory, rpc_url: str | None = None) -> Abstrac
     if not directory.root.is_dir():
         raise StoreError(f"{directory.root} does not exist: it should be a run directory.")
     if rpc_url is not None:
+        if (directory.chain / LEDGER).exists():
+            raise ConfigError(f"{directory.root}: the run's ledger is a file; leave --rpc out.")
         return _answering(rpc_url, f"the node at {rpc_url}", read_journals(directory))
     chain = read_document(directory.settings, _RunSettings).chain
     if chain.chain == "file":

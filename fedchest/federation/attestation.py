@@ -100,7 +100,7 @@ def attestation_checks(
     """The bit mask of the checks that hold for the proposal of `round_number`, as `attest` takes it.
 
     `recomputed` is what base model and sum give, as received; `own_sealed_hash` is the SHA-256 of the sealed update
-    which `institution` made for the round, or None when it made none. All six bits set is agreement;
+    which `institution` made for the round, or None when it made none. All seven bits set is agreement;
     tests/federation/test_attestation.py fails each in turn.
     """
     state = ledger.round(round_number)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from torch.backends import cudnn
 
 from fedchest.aggregation.model import parse_model
 from fedchest.contribution.predictions import Predictions, Truth, quantised
@@ -66,7 +67,9 @@ class PublicEvaluation:
             raise StoreError("There is no public set to measure contribution on.")
         truth = Truth(data.patients, data.targets > 0.5, data.mask)
         none = np.empty((0, *truth.positive.shape), np.uint16)
-        logits = [quantised(predict(self._network(model), data))[None] for model in models]
+        # TF32 would need a wider tolerance for what others infer, and that is room to lie in.
+        with cudnn.flags(enabled=True, deterministic=True, allow_tf32=False):
+            logits = [quantised(predict(self._network(model), data))[None] for model in models]
         return Predictions(truth, np.concatenate([none, *logits]))
 
     def temperatures(self, model: ChestModel) -> dict[str, float | None] | None:

@@ -172,7 +172,8 @@ class _Sizes(NamedTuple):
 def _sizes(directory: RunDirectory, state: RoundState) -> _Sizes:
     """Bytes sent: the base model and the proposal to each member, the replies back.
 
-    Stored: replies, model, record, and predictions where credits follow contribution.
+    Stored: replies, model, record, and predictions where credits follow contribution. An update that was pruned counts
+    for nothing.
     """
     store = directory.artifacts
     sent = store.path(state.base_model).stat().st_size * state.members
@@ -181,10 +182,10 @@ def _sizes(directory: RunDirectory, state: RoundState) -> _Sizes:
     record_bytes = store.get(state.record)
     record = RoundRecord.from_bytes(record_bytes)
     received = [
-        store.path(bytes.fromhex(digest)).stat().st_size
+        store.path(digest).stat().st_size
         for entry in record.entries
-        for digest in (entry.sealed, entry.manifest)
-        if digest is not None
+        for digest in map(bytes.fromhex, filter(None, (entry.sealed, entry.manifest)))
+        if digest in store
     ]
     model = store.path(state.new_model).stat().st_size
     stored = sum(received) + model + len(record_bytes)

@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from fedchest.audit.source import chain_source
 from fedchest.audit.steps.computation.updates import accepted_updates
 from fedchest.audit.verify import verify_run
 from fedchest.cli.audit import audit
+from fedchest.contribution.assessment import Trial
 from fedchest.contribution.predictions import TOLERANCE, Predictions, quantised
 from fedchest.data.phantom.writer import write_phantom_cohort
 from fedchest.errors import ConfigError, StoreError
@@ -56,13 +58,17 @@ def measured_cohort(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def make_scored(measured_cohort: Path, image_cache: Path, tmp_path: Path) -> Iterator[MakeScored]:
-    """Founds a small federation of 4 hospitals whose credits follow contribution; arguments are sections."""
+    """Founds a small federation of 4 hospitals whose credits follow contribution; arguments are sections.
+
+    Training repeats itself from the seed, so that the values are the same each time and not all below 0.
+    """
     with ExitStack() as chains:
 
         def make(**sections: Mapping[str, Any]) -> SmallFederation:
             rewards = {"rule": "contribution", "resamples": 20, **sections.pop("rewards", {})}
             training = {"steps": 4, "learning_rate": 0.01}
-            merged = {**sections, "rewards": rewards, "training": training}
+            privacy = {"reproducible_noise": True}
+            merged = {**sections, "rewards": rewards, "training": training, "privacy": privacy}
             settings = small_settings(measured_cohort, tmp_path / "run", image_cache, merged)
             return chains.enter_context(founded(settings))
 
@@ -282,10 +288,15 @@ def test_predictions_of_another_model_than_the_coalitions(make_scored, monkeypat
 
 def test_orders_that_the_coordinator_chose(make_scored, monkeypatch):
     """Which coalitions are tried follows from commitments and sum, and from nobody's wish."""
+
+    def chosen(*given: Any) -> Trial:
+        due = trial_of(*given)
+        others = (replace(due, seed=number.to_bytes(32)) for number in count())
+        shared = {0, 0b1111}
+        return next(t for t in others if {*t.design().coalitions} & {*due.design().coalitions} == shared)
+
     federation = make_scored(rewards={"permutations": 1})
-    monkeypatch.setattr(
-        coordinator_module, "trial_of", lambda *given: replace(trial_of(*given), seed=b"chosen".ljust(32))
-    )
+    monkeypatch.setattr(coordinator_module, "trial_of", chosen)
     federation.run()
     found(federation, "scores", "predictions")
 

@@ -165,5 +165,7 @@ def test_the_trail_is_asked_as_any_other(file_run: RunDirectory) -> None:
 def test_what_needs_a_chain_says_so(file_run: RunDirectory, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="no block headers"), run_contract(file_run):
         pass
+    with pytest.raises(ConfigError, match="leave --rpc out"):
+        verify_run(file_run, rpc_url="http://127.0.0.1:1")
     with pytest.raises(ConfigError, match="ledger is a file"):
         bundle_run(file_run, tmp_path / "bundle", load_signer(file_run.coordinator / WALLET))

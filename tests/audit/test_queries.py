@@ -145,7 +145,7 @@ def test_what_is_no_hash_of_an_update_is_named(reader: IndexReader, digest: str)
 
 def test_names_of_kinds_and_institutions(reader: IndexReader, played: StudyOnChain) -> None:
     assert kind_named("updaterefused") == "UpdateRefused"
-    with pytest.raises(ConfigError, match="AggregateProposed, AllowanceChanged, Attested"):
+    with pytest.raises(ConfigError, match="AggregateProposed, AllowanceChanged, AnsweredFor, Attested"):
         kind_named("Nothing")
     assert reader.institution_number("1") == 1
     assert reader.institution_number(played.wallets[2].address.lower()) == 2

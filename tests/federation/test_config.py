@@ -61,6 +61,11 @@ def test_a_bad_value_is_named_with_what_is_allowed(section, key, value, allowed)
     assert "\n" not in sentence
 
 
+@pytest.mark.parametrize(("key", "value"), [("rpc", "http://node"), ("chain_port", 1), ("finality_depth", 2)])
+def test_what_is_a_chains_is_refused_with_a_file(key, value):
+    assert f"chain.{key} = {value}: with chain.chain = file" in fault(chain={"chain": "file", key: value})
+
+
 def test_missing_data():
     with pytest.raises(ConfigError, match=r"data is required \(--data FOLDER\)"):
         read_settings(None, {})

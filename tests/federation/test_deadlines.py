@@ -1,6 +1,7 @@
 """A round that can't reach its quorum ends at its deadline by itself."""
 
 import shutil
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,6 +48,21 @@ def test_the_others_answer_for_who_fell_silent_and_consented(make_federation):
         event.values["voucher"] for event in federation.ledger.events() if event.name == "AnsweredFor"
     ]
     assert vouchers == [0, 1, 2]
+    assert federation.state().phase is Phase.FINALIZED
+
+
+def hung(message: Message, context: Context) -> RecordDict:
+    """A hospital whose node stays connected and never replies: Flower gives it up when the message expires."""
+    time.sleep(message.metadata.ttl)
+    return refusal_record(Reason.SITE_FAULT)
+
+
+def test_two_that_hang_are_both_answered_for_in_time(make_federation):
+    federation = make_federation(
+        partition={"institutions": 7}, protection={"open_if_silent": True}, chain={"attestation_seconds": 30}
+    )
+    federation.run({5: liar(attest=hung, vouch=hung), 6: liar(attest=hung, vouch=hung)}, workers=7)
+    assert federation.checks() == dict.fromkeys(range(5), REQUIRED_CHECKS)
     assert federation.state().phase is Phase.FINALIZED
 
 

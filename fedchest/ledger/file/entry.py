@@ -5,7 +5,7 @@ import json
 import re
 from dataclasses import asdict, dataclass, replace
 
-from eth_utils.address import is_checksum_address, to_checksum_address
+from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
 
 from fedchest.ledger.contract import LedgerRefusal
@@ -57,8 +57,6 @@ class Entry:
         if found is None:
             raise ValueError("not of an entry's form")
         number, time, previous, sender, call, signature = (text.decode() for text in found.groups())
-        if not is_checksum_address(sender):
-            raise ValueError("not a checksummed address")
         return cls(int(number), int(time), previous, sender, call, signature)
 
     @property

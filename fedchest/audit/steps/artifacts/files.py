@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fedchest.audit.case import Case
+from fedchest.audit.pruned import SUM, UPDATE
 from fedchest.audit.report import Fault
 from fedchest.ledger.records import RoundState
 
@@ -55,6 +56,15 @@ def require_named_artifacts(case: Case) -> None:
 def named_digests(case: Case) -> set[bytes]:
     """What the chain and the records name, there or not. Raises Fault for a record that can't be read."""
     return {one.digest for names in _parts(case) for one in names(case)}
+
+
+def digests_that_stay(case: Case) -> set[bytes]:
+    """What of it, and of what was committed to, is anything but a sealed update or a sum. Raises Fault likewise."""
+    manifests = {
+        one.manifest_hash for state in case.rounds for one in case.submissions(state.number).values()
+    }
+    named = {one.digest for names in _parts(case) for one in names(case) if one.what not in (UPDATE, SUM)}
+    return named | manifests
 
 
 def _check_named(case: Case, holds: _Holds, named: set[bytes]) -> list[Any]:
@@ -121,11 +131,11 @@ def _named_by_round(case: Case, state: RoundState) -> Iterator[_Named]:
     if state not in case.proposed_rounds:
         return
     yield _Named(state.new_model, "the proposed model", state.number, None)
-    yield _Named(state.sum_hash, "the proposed sum", state.number, None)
+    yield _Named(state.sum_hash, SUM, state.number, None)
     yield _Named(state.record, "the round's record", state.number, None)
     submissions = case.submissions(state.number)
     for member in case.accepted(state.number):
-        yield _Named(submissions[member].sealed_hash, "the sealed update", state.number, member)
+        yield _Named(submissions[member].sealed_hash, UPDATE, state.number, member)
         yield _Named(submissions[member].manifest_hash, "the manifest", state.number, member)
 
 
@@ -135,7 +145,7 @@ def _named_by_record(case: Case, state: RoundState) -> Iterator[_Named]:
         digest = bytes.fromhex(record.contribution.predictions)
         yield _Named(digest, "the file of predictions", state.number, None)
     for entry in record.entries:
-        for text, what in ((entry.sealed, "the sealed update"), (entry.manifest, "the manifest")):
+        for text, what in ((entry.sealed, UPDATE), (entry.manifest, "the manifest")):
             if text is not None:
                 yield _Named(bytes.fromhex(text), what, state.number, entry.institution)
 

@@ -6,7 +6,7 @@ from functools import partial
 from fedchest.audit.case import Case
 from fedchest.audit.report import Fault
 from fedchest.federation.expectation import expectation
-from fedchest.ledger.records import RoundState
+from fedchest.ledger.records import Event, RoundState
 from fedchest.protection.manifest import Manifest
 from fedchest.refusals import Refused
 
@@ -36,7 +36,7 @@ def _agrees(case: Case, state: RoundState, member: int) -> None:
             round=state.number,
             institution=member,
         ) from None
-    expected = replace(expected, may_be_opened=stated.may_be_opened or _was_opened(case, state, member))
+    expected = replace(expected, may_be_opened=stated.may_be_opened)
     for name, value in asdict(expected).items():
         found = getattr(stated, name)
         if found != value:
@@ -48,7 +48,19 @@ def _agrees(case: Case, state: RoundState, member: int) -> None:
                 institution=member,
             )
 
+    if not stated.may_be_opened:
+        _nobody_answers_for(case, state, member)
 
-def _was_opened(case: Case, state: RoundState, member: int) -> bool:
-    """Whether others answered for the institution, which it must have consented to."""
-    return any(event.institution == member for event in case.events_of("AnsweredFor", state.number))
+
+def _nobody_answers_for(case: Case, state: RoundState, member: int) -> None:
+    def complain(answer: Event) -> None:
+        raise Fault(
+            f"answered for institution {member}, whose manifest does not let its update be opened",
+            expected="no answer",
+            found="an answer",
+            round=state.number,
+            institution=int(str(answer.values["voucher"])),
+        )
+
+    answers = case.events_of("AnsweredFor", state.number)
+    case.each([one for one in answers if one.institution == member], complain)

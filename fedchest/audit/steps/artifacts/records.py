@@ -18,8 +18,10 @@ def records(case: Case) -> str:
 
     The root on chain is over exactly the accepted updates' artifacts, the sum, the model and this record.
     """
-    case.each(case.proposed_rounds, partial(agreed_record, case))
-    case.each(case.proposed_rounds, partial(_is_under_the_root, case))
+    case.all(
+        lambda: case.each(case.proposed_rounds, partial(agreed_record, case)),
+        lambda: case.each(case.proposed_rounds, partial(_is_under_the_root, case)),
+    )
     return f"{len(case.proposed_rounds)} records agree with the chain"
 
 

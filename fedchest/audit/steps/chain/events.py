@@ -1,5 +1,6 @@
 """The step on the events: what the contract's state machine makes of them is what the contract shows."""
 
+from collections.abc import Callable
 from dataclasses import fields
 from typing import Any
 
@@ -7,6 +8,9 @@ from fedchest.audit.case import Case
 from fedchest.audit.machine import Machine
 from fedchest.audit.registry import NO_HASH, NO_ONE
 from fedchest.audit.report import Fault
+from fedchest.ledger.client import LedgerClient
+from fedchest.ledger.ledger import Ledger
+from fedchest.ledger.storage import LedgerStorage
 
 
 def events(case: Case) -> str:
@@ -43,21 +47,29 @@ def _shows(case: Case, machine: Machine) -> None:
         "institutions": (len(machine.institutions), len(case.institutions)),
     }
     case.each(facts.items(), lambda fact: _equal(fact[0], *fact[1]))
-    case.each(case.rounds, lambda state: _shows_round(case, machine, state.number))
+    committed = _committed(ledger)
+    case.each(case.rounds, lambda state: _shows_round(case, machine, committed, state.number))
     case.each(
         case.institutions.items(),
         lambda entry: _equal_fields(machine.institutions[entry[0]], entry[1], institution=entry[0]),
     )
 
 
-def _shows_round(case: Case, machine: Machine, number: int) -> None:
+def _committed(ledger: Ledger) -> Callable[[int, int], bytes]:
+    """The commitment of an institution in a round: from a contract's storage, where there is one."""
+    if isinstance(ledger, LedgerClient):
+        return LedgerStorage(ledger.snapshot().word).commitment
+    return ledger.committed
+
+
+def _shows_round(case: Case, machine: Machine, shown: Callable[[int, int], bytes], number: int) -> None:
     replayed = machine.rounds[number]
     _equal_fields(replayed.state, case.rounds[number - 1], round=number)
     _equal("accepted updates", replayed.accepted, case.ledger.accepted(number), round=number)
     attested = {member for member in replayed.members if case.ledger.has_attested(number, member)}
     for member in replayed.members:
         committed = replayed.submitted.get(member, NO_HASH)
-        _equal("commitment", committed, case.ledger.committed(number, member), number, member)
+        _equal("commitment", committed, shown(number, member), number, member)
     _equal("attestations", sorted(replayed.attested), sorted(attested), round=number)
 
 

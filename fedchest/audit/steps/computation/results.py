@@ -9,13 +9,14 @@ from typing import Any
 
 from fedchest.audit.case import Case
 from fedchest.audit.journals import PartyJournal
-from fedchest.audit.report import Fault, NotChecked
+from fedchest.audit.report import Fault, NotChecked, Pruned
 from fedchest.audit.steps.artifacts.files import require_named_artifacts
 from fedchest.federation.config import Settings
 from fedchest.federation.directory import JOURNAL, LEDGER, ROUNDS, read_document
 from fedchest.federation.results import Results, collect, read_results
 from fedchest.ledger.records import Phase
 
+_SIZES = {"sent_bytes", "stored_bytes"}
 _MODEL_FILE = re.compile(r".*?(\d+)\.safetensors")
 
 
@@ -29,10 +30,16 @@ def results(case: Case) -> str:
         raise NotChecked("results.json is not there: the run has not ended")
     reported = read_results(case.directory)
     _head_is_on_chain(case, reported)
-    again = _gathered_again(case, reported)
-    case.each(_differences(reported, again), partial(_report, case))
-    copies = _model_copies(case)
+    *_, copies = case.all(
+        partial(require_named_artifacts, case),
+        partial(_is_gathered_again, case, reported),
+        partial(_model_copies, case),
+    )
     return f"{len(reported.rounds)} rounds are reported as they happened; {copies} copies of models are right"
+
+
+def _is_gathered_again(case: Case, reported: Results) -> None:
+    case.each(_differences(reported, _gathered_again(case, reported)), partial(_report, case))
 
 
 def _report(case: Case, difference: tuple[str, Any, Any]) -> None:
@@ -85,7 +92,7 @@ def _journals_reach(case: Case, height: int) -> None:
 
 
 def _gathered_again(case: Case, reported: Results) -> Results:
-    require_named_artifacts(case)
+    pruned = _pruned_rounds(case)
     notes = case.directory.coordinator / ROUNDS
     try:
         again = collect(
@@ -103,7 +110,18 @@ def _gathered_again(case: Case, reported: Results) -> Results:
             file=case.name(notes),
         ) from None
     recorded_head = {key: reported.chain.get(key) for key in ("height", "head")}
-    return again.model_copy(update={"chain": {**again.chain, **recorded_head}})
+    sizes = {one.round: one.model_dump(include=_SIZES) for one in reported.rounds if one.round in pruned}
+    rounds = [one.model_copy(update=sizes.get(one.round)) for one in again.rounds]
+    return again.model_copy(update={"rounds": rounds, "chain": {**again.chain, **recorded_head}})
+
+
+def _pruned_rounds(case: Case) -> set[int]:
+    """Rounds whose sizes can't be gathered again. Raises Faults for what is missing otherwise."""
+    try:
+        require_named_artifacts(case)
+    except Pruned as gone:
+        return set(gone.missing.values())
+    return set()
 
 
 def _differences(reported: Results, found: Results) -> Iterator[tuple[str, Any, Any]]:

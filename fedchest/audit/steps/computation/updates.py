@@ -9,6 +9,7 @@ from fedchest.aggregation.fingerprint import SumClaim, fingerprint
 from fedchest.aggregation.record import RecordEntry
 from fedchest.aggregation.sums import sum_bytes
 from fedchest.audit.case import Case
+from fedchest.audit.pruned import UPDATE
 from fedchest.audit.report import Fault, readable
 from fedchest.audit.steps.artifacts.records import ACCEPTED, agreed_record, outcome_name
 from fedchest.errors import ConfigError, StoreError
@@ -126,7 +127,10 @@ def _known_as(case: Case, state: RoundState) -> str:
 def _shares_are_the_updates(
     case: Case, state: RoundState, updates: Mapping[int, EncodedUpdate], claim: SumClaim
 ) -> None:
-    """What counts as an institution's answer is the fingerprint of the very update that it had committed to."""
+    """Every answer is the fingerprint of the very update that its institution had committed to.
+
+    A false one is a lie of whoever gave it: the institution, or the member that answered for it.
+    """
     points = claim.points()
 
     def check(vote: Event) -> None:
@@ -135,15 +139,19 @@ def _shares_are_the_updates(
         expected, found = fingerprint(updates[vote.institution].values, points), vote.values["share"]
         if found != expected:
             raise Fault(
-                "answered with a fingerprint that is not its committed update's",
+                f"answered with a fingerprint that is not {_whose(vote)} committed update's",
                 expected=expected,
                 found=found,
                 round=state.number,
-                institution=vote.institution,
+                institution=int(str(vote.values.get("voucher", vote.institution))),
             )
 
     answers = case.events_of("Attested", state.number) + case.events_of("AnsweredFor", state.number)
     case.each(answers, check)
+
+
+def _whose(answer: Event) -> str:
+    return "its" if answer.name == "Attested" else f"institution {answer.institution}'s"
 
 
 def accepted_updates(case: Case, state: RoundState) -> dict[int, EncodedUpdate]:
@@ -187,7 +195,7 @@ def _check(case: Case, state: RoundState, entry: RecordEntry) -> EncodedUpdate:
     """The server's rule on the bytes that it received. Raises Refused."""
     member = case.institutions[entry.institution]
     reply = UpdateReply(
-        sealed=_received(case, state, entry, entry.sealed, "the sealed update"),
+        sealed=_received(case, state, entry, entry.sealed, UPDATE),
         manifest=_received(case, state, entry, entry.manifest, "the manifest"),
         num_examples=entry.num_examples if entry.num_examples is not None else 0,
     )
