@@ -98,10 +98,11 @@ class Coordinator:
         """How long a reply of an institution is waited for."""
         return self._document.reply_seconds
 
-    @property
-    def answer_seconds(self) -> float:
-        """How long an attestation is waited for before silent institutions' updates are opened."""
-        return self.ledger.rules().attestation_seconds / 2
+    def answer_seconds(self, state: RoundState) -> float:
+        """How long an attestation is waited for: half its time where silent institutions' updates may be opened then."""
+        submitted = self.ledger.submissions(state.number)
+        may_open = any(self._may_open(submitted[id]) for id in self.ledger.accepted(state.number))
+        return self.ledger.rules().attestation_seconds / (2 if may_open else 1)
 
     def rounds_left(self) -> int:
         """Rounds that the study still has to finalize."""
@@ -206,12 +207,17 @@ class Coordinator:
         return Proposal(found.new_model, record, sum_hash, found.fingerprint, artifact_root(artifacts))
 
     def updates_to_open(self, state: RoundState) -> list[OpenedMessage]:
-        """The accepted updates whose institutions have not answered and let them be opened in that case."""
-        if state.phase is not Phase.PROPOSED:
+        """The accepted updates whose institutions have not answered, where opening them settles the round.
+
+        None is shown in vain: all that are silent must have consented, and a quorum must agree already.
+        """
+        if state.phase is not Phase.PROPOSED or state.agreeing < state.quorum:
             return []
         silent = [id for id in self.ledger.accepted(state.number) if self.ledger.owes(state.number, id)]
         submitted = self.ledger.submissions(state.number)
-        return [self._opened(state, id, submitted[id]) for id in silent if self._may_open(submitted[id])]
+        if not all(self._may_open(submitted[id]) for id in silent):
+            return []
+        return [self._opened(state, id, submitted[id]) for id in silent]
 
     def _may_open(self, submission: Submission) -> bool:
         return Manifest.from_bytes(self.artifacts.get(submission.manifest_hash)).may_be_opened

@@ -82,8 +82,9 @@ class VerifiedFedAvg(FedAvg):
         """Messages that are given up early enough to do something about it before the round's deadline."""
         nodes = self._roster.nodes_of(self._grid, self._coordinator.members(state))
         messages = [m for content in contents for m in self._construct_messages(content, nodes, kind)]
+        seconds = self._coordinator.answer_seconds(state)
         for message in messages:
-            message.metadata.ttl = self._coordinator.answer_seconds
+            message.metadata.ttl = seconds
         return messages
 
     def _state(self) -> RoundState:

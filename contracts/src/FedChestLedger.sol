@@ -376,7 +376,7 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         if (idOf(signer) != id || !ofTheRound) revert WrongSigner(signer, id);
     }
 
-    /// @dev What the next cohort is drawn from, where one is drawn.
+    /// @dev What the cohort after a founding or a finalized round is drawn from, where one is drawn.
     function _reseed() private {
         if (_rules.cohortSize != 0) _seed = blockhash(block.number - 1);
     }
@@ -480,9 +480,11 @@ contract FedChestLedger is IFedChestLedger, Institutions {
         for (uint256 i = 0; i < ids.length; ++i) total += parts[i] = _institutions[ids[i]].weightClass;
     }
 
+    /// @dev The cohort after a round that came to nothing follows from the one before: whoever ends such a round chooses the
+    /// block that it ends in, and would choose the draw.
     function _void(uint256 number, VoidCause cause) private {
         _rounds[number].phase = Phase.Void;
-        if (cause != VoidCause.Abandoned) _reseed();
+        if (_rules.cohortSize != 0 && cause != VoidCause.Abandoned) _seed = keccak256(abi.encode(_seed, number));
         emit RoundVoided(number, cause);
     }
 

@@ -173,7 +173,7 @@ contract RoundsTest is Study {
         return uint16((1 << one) | (1 << two));
     }
 
-    function test_cohortIsDrawnFromTheBlockBeforeTheLastOutcome() public {
+    function test_cohortIsDrawnFromTheBlockBeforeTheLastModel() public {
         foundCohorts();
         vm.roll(20);
         vm.setBlockhash(19, "not this one");
@@ -184,11 +184,12 @@ contract RoundsTest is Study {
         open();
         require(membersOf(2) == membersOf(1), "abandoning draws nobody else");
         vm.warp(block.timestamp + SUBMISSION_SECONDS + 1);
-        vm.setBlockhash(19, "second seed");
+        vm.setBlockhash(19, "nor this one");
         ledger.expireRound(2);
         vm.roll(30);
         open();
-        require(membersOf(3) == drawn("second seed"), "drawn anew");
+        bytes32 second = keccak256(abi.encode(bytes32("first seed"), uint256(2)));
+        require(membersOf(3) == drawn(second), "drawn anew, whenever it expired");
         playCohort();
         ledger.openRound(CONFIG);
         require(membersOf(4) == drawn("third seed"), "and after a finalized round");

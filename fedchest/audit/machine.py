@@ -12,7 +12,7 @@ from typing import Any
 from fedchest.aggregation.fingerprint import NOTHING, combined, is_canonical
 from fedchest.audit.registry import ADMINISTRATOR, COORDINATOR, NO_HASH, NO_ONE, Registry
 from fedchest.audit.rules import credits_due, drawn, quorum_of
-from fedchest.ledger.hashes import proposal_hash
+from fedchest.ledger.hashes import passed_on, proposal_hash
 from fedchest.ledger.records import (
     REQUIRED_CHECKS,
     Event,
@@ -347,7 +347,7 @@ class Machine(Registry):
             self._require(event, self._caused, due, found)
         self._change(round, phase=Phase.VOID)
         if cause is not VoidCause.ABANDONED:
-            self._seed = self._parent_hash(event.block)
+            self._seed = passed_on(self._seed, state.number)
 
     # What several of them need.
 

@@ -26,7 +26,7 @@ def drawn(seed: bytes, active: Sequence[int], size: int) -> tuple[int, ...]:
     """The members that the contract draws: Floyd's sampling, in its order.
 
     `active` holds the active institutions in the contract's own order; `seed` is the hash of the block before the last
-    outcome, which abandoning a round is not.
+    finalization, or the founding, passed on by each round since then that came to nothing.
     """
     picks: list[int] = []
     for place in range(size):

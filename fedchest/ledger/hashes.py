@@ -17,6 +17,11 @@ def roster_hash(founders: Iterable[tuple[str, int, int]]) -> bytes:
     return roster
 
 
+def passed_on(seed: bytes, round: int) -> bytes:
+    """What the next cohort is drawn from (32 bytes) after a round of that number came to nothing."""
+    return keccak(encode(["bytes32", "uint256"], [seed, round]))
+
+
 def proposal_hash(proposal: Proposal, accepted: Sequence[int], scores: Sequence[int] = ()) -> bytes:
     """What an attestation is to (32 bytes): all that was proposed, the accepted in order, and their scores if any."""
     types = ["(bytes32,bytes32,bytes32,bytes24,bytes32)", "uint16[]", "uint32[]"]

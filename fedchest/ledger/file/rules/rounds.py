@@ -18,7 +18,7 @@ from fedchest.ledger.file.rules.state import (
     require_round,
     require_running,
 )
-from fedchest.ledger.hashes import proposal_hash
+from fedchest.ledger.hashes import passed_on, proposal_hash
 from fedchest.ledger.records import Phase, Proposal, VoidCause
 
 Refused = Sequence[tuple[int, int]]
@@ -95,21 +95,25 @@ def abandon(state: State, sender: str, number: int, refusals: Refused) -> list[E
     require_coordinator(state, sender)
     round = require_round(state, number, ready=state.phase(number).takes_updates)
     events = _refusals(number, round, refusals)
-    # The next cohort is drawn as this one was: or the coordinator would draw until it liked one.
-    return [*events, void(round, number, VoidCause.ABANDONED)]
+    return [*events, void(state, number, VoidCause.ABANDONED)]
 
 
 def expire(state: State, number: int, now: Moment) -> list[Emitted]:
     """By anyone, once the deadline has passed."""
     round = require_round(state, number, ready=state.phase(number).is_live)
     require(now.timestamp > round.deadline, "DeadlineNotReached", round.deadline)
-    state.seed = now.parent
-    return [void(round, number, VoidCause.EXPIRED)]
+    return [void(state, number, VoidCause.EXPIRED)]
 
 
-def void(round: OpenedRound, number: int, cause: VoidCause) -> Emitted:
-    """Bring a round to nothing."""
-    round.phase = Phase.VOID
+def void(state: State, number: int, cause: VoidCause) -> Emitted:
+    """Bring a round to nothing.
+
+    The next cohort follows from this one's seed, and after an abandoned round is the same: whoever ends a round must
+    not choose by it whom the next one draws.
+    """
+    state.rounds[number - 1].phase = Phase.VOID
+    if cause is not VoidCause.ABANDONED:
+        state.seed = passed_on(state.seed, number)
     return ("RoundVoided", {"round": number, "cause": cause})
 
 

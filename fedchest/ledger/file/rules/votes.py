@@ -83,13 +83,11 @@ def _answer(state: State, round: OpenedRound, id: int, share: bytes) -> None:
 def _settled(state: State, number: int, round: OpenedRound, now: Moment) -> list[Emitted]:
     """The round's outcome, if this vote or answer brings it."""
     if round.disagreeing > len(round.members) - round.quorum:
-        state.seed = now.parent
-        return [void(round, number, VoidCause.REJECTED)]
+        return [void(state, number, VoidCause.REJECTED)]
     if round.unanswered:
         return []
     if round.gathered != round.fingerprint:
-        state.seed = now.parent
-        return [void(round, number, VoidCause.DISPUTED)]
+        return [void(state, number, VoidCause.DISPUTED)]
     return _finalized(state, number, round, now) if round.agreeing >= round.quorum else []
 
 
