@@ -99,7 +99,7 @@ class Coordinator:
         return self._document.reply_seconds
 
     def answer_seconds(self, state: RoundState) -> float:
-        """How long an attestation is waited for: half its time where silent institutions' updates may be opened then."""
+        """How long an attestation is waited for: half its time where silent ones' updates may be opened then."""
         submitted = self.ledger.submissions(state.number)
         may_open = any(self._may_open(submitted[id]) for id in self.ledger.accepted(state.number))
         return self.ledger.rules().attestation_seconds / (2 if may_open else 1)
