@@ -1,6 +1,5 @@
 """What a party holds of the chain outside the run: its own index, journal, receipts or bundle, in one form."""
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from fedchest.audit.trail import plain
 from fedchest.errors import ChainError, StoreError
 from fedchest.ledger.events import decoded
 from fedchest.ledger.records import Event
+from fedchest.parsing import parse_json
 
 _SQLITE = b"SQLite format 3\0"
 _RECEIPT = "transactionHash"
@@ -138,10 +138,10 @@ def _receipts(path: Path, content: bytes) -> Evidence:
 def _parsed(content: bytes) -> list[Any]:
     """One JSON value, or one a line; at least one receipt."""
     try:
-        whole = json.loads(content)
+        whole = parse_json(content)
         found = whole if isinstance(whole, list) else [whole]
     except ValueError:
-        found = [json.loads(line) for line in content.splitlines()]
+        found = [parse_json(line) for line in content.splitlines()]
     if not found:
         raise ValueError("no receipt")
     return found

@@ -1,6 +1,5 @@
 """The run directory: one folder a party, each holding only what that party needs."""
 
-import json
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -10,6 +9,7 @@ from fedchest.artifacts import ArtifactStore
 from fedchest.errors import StoreError
 from fedchest.federation.study import Study
 from fedchest.files import OWNER_ONLY, write_atomically
+from fedchest.parsing import parse_json
 
 STUDY, CONNECTION, SITE, COORDINATOR = "study.json", "connection.json", "site.json", "coordinator.json"
 WALLET, SEALING_KEY, JOURNAL = "wallet.key", "sealing.key", "journal.jsonl"
@@ -120,8 +120,8 @@ def read_study(path: Path) -> Study:
 def read_json(path: Path) -> Any:
     """Parsed JSON of `path`. Raises StoreError naming it."""
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except FileNotFoundError:
         raise StoreError(f"{path} does not exist.") from None
-    except json.JSONDecodeError:
+    except ValueError:
         raise StoreError(f"{path} is damaged: it is not JSON.") from None

@@ -1,9 +1,10 @@
 """Whether what a node answers can be an answer: its envelope, and the form of the results that the ledger reads."""
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from typing import Any
+
+from fedchest.parsing import parse_json
 
 _TRANSIENT = {-32603, -32005}
 """Internal error, limit exceeded: the node's trouble of the moment."""
@@ -18,7 +19,7 @@ class BadAnswer(Exception):
 def parse(body: bytes, ids: Sequence[int]) -> list[dict[str, Any]]:
     """The JSON-RPC responses to the requests `ids`, in their order. Raises BadAnswer."""
     try:
-        found = json.loads(body)
+        found = parse_json(body)
     except ValueError:
         raise BadAnswer("the answer is not JSON") from None
     responses = found if isinstance(found, list) else [found]

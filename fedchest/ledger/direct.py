@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from fedchest.errors import ChainError
+from fedchest.parsing import parse_json
 
 Call = tuple[str, Sequence[Any]]
 """A JSON-RPC method and its parameters."""
@@ -57,7 +58,7 @@ def _body(answers: BinaryIO) -> bytes:
 
 
 def _result(method: str, content: bytes) -> Any:
-    response = json.loads(content)
+    response = parse_json(content)
     if "error" in response:
         raise ChainError(f"The node refused {method}: {response['error']}.")
     return response["result"]

@@ -25,6 +25,7 @@ from fedchest.errors import ChainError, StoreError, TamperError
 from fedchest.files import held
 from fedchest.ledger.patience import looks, time_left
 from fedchest.ledger.rpc import fetch
+from fedchest.parsing import parse_json
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ class BlockRecord:
     @classmethod
     def from_line(cls, line: bytes) -> "BlockRecord":
         """Raises ValueError, KeyError or TypeError on a line that is none of ours."""
-        fields = json.loads(line)
+        fields = parse_json(line)
         transactions = tuple(bytes.fromhex(raw[2:]) for raw in fields["transactions"])
         return cls(fields["number"], fields["timestamp"], bytes.fromhex(fields["hash"][2:]), transactions)
 

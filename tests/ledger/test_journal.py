@@ -163,3 +163,11 @@ def test_a_changed_time_in_the_journal_is_noticed(tmp_path: Path) -> None:
     chain.journal.path.write_text("\n".join(lines) + "\n")
     with pytest.raises(ChainError, match="Block 3 of the journal does not reproduce"):
         LocalChain(tmp_path / "chain").start()
+
+
+def test_a_line_nested_beyond_reason_is_one_sentence(tmp_path: Path) -> None:
+    """Parsed without bound, it would end the process and not only the reading."""
+    path = tmp_path / "journal.jsonl"
+    path.write_bytes(100_000 * b"[" + b"\n")
+    with pytest.raises(StoreError):
+        Journal(path).records()

@@ -1,11 +1,11 @@
 """The step on what the coordinator handed out: every member was given the model that the chain names."""
 
-import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from fedchest.audit.case import Case
 from fedchest.audit.report import Fault
+from fedchest.parsing import parse_json
 from fedchest.refusals import Reason
 
 
@@ -68,7 +68,7 @@ def _logged(case: Case, institution: int) -> Iterator[int | None]:
     opened = [(event.timestamp, event.round) for event in case.events_of("RoundOpened")]
     for line in path.read_bytes().splitlines() if path.exists() else []:
         try:
-            entry = json.loads(line)
+            entry = parse_json(line)
             wrong, time = entry["reason"] == Reason.WRONG_MODEL.name, float(entry["time"])
         except (ValueError, TypeError, KeyError):
             continue  # a line that a crash cut off
