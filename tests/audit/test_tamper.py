@@ -136,8 +136,9 @@ def test_swapped_artifacts(run, verify):
     first.write_bytes(second.read_bytes())
     second.write_bytes(content)
     report = verify(run)
-    found = [finding.file for finding in failures(report)["artifacts"].findings]
-    assert sorted(found) == [f"artifacts/{first.name}", f"artifacts/{second.name}"]
+    # A model is named twice: by the round that made it and by the one that starts from it.
+    found = {finding.file for finding in failures(report)["artifacts"].findings}
+    assert found == {f"artifacts/{first.name}", f"artifacts/{second.name}"}
     assert report.exit_status == 1
 
 
