@@ -12,10 +12,12 @@ Conceal = Callable[[str], str]
 def concealing(names: Mapping[str, str]) -> Conceal:
     """A function that puts names in the place of the texts in `names`, and of any other absolute path its last part."""
     texts = sorted(names, key=len, reverse=True)  # a file before the folder that it lies in
+    # A folder's name may be a part of other words: `run` of `runs`.
+    patterns = [(rf"(?<!\w){re.escape(text)}(?!\w)", names[text]) for text in texts]
 
     def conceal(text: str) -> str:
-        for secret in texts:
-            text = text.replace(secret, names[secret])
+        for pattern, name in patterns:
+            text = re.sub(pattern, name, text)
         return _ABSOLUTE.sub(r"…/\1", text)
 
     return conceal

@@ -106,3 +106,9 @@ def test_the_pages_own_form_and_a_command_line_are_heard(long_index, browse, hea
 def test_no_folder_of_the_machine_is_shown(text, shown):
     names = run_names(Path("/srv/data/runs/a"), Path("/srv/keys/my.key"), "http://user:secret@host:8545/x")
     assert concealing(names)(text) == shown
+
+
+def test_a_folders_name_inside_another_word_stays():
+    names = run_names(Path("run"), None, None)
+    shown = concealing(names)("the node runs what run/artifacts/ab12 holds")
+    assert shown == "the node runs what RUN/artifacts/ab12 holds"
