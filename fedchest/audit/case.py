@@ -212,6 +212,11 @@ class Case:
                 wallet = str(earlier.values.get("new_wallet", earlier.values.get("wallet")))
         return wallet
 
+    def wallets(self, institution: int) -> set[str]:
+        """Every wallet that the institution has had."""
+        keys = self._keys.get(institution, ())
+        return {str(event.values.get("new_wallet", event.values.get("wallet"))) for event in keys}
+
     @cached_property
     def _keys(self) -> dict[int | None, list[Event]]:
         keys: dict[int | None, list[Event]] = {}

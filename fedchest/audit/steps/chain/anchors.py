@@ -135,7 +135,7 @@ def _call(case: Case, raw: bytes | None) -> tuple[str, Mapping[str, Any]]:
         transaction = Transaction.from_bytes(raw)
     except ChainError:
         return "transaction", {}
-    wallets = {institution.wallet: number for number, institution in case.institutions.items()}
+    wallets = {wallet: number for number in case.institutions for wallet in case.wallets(number)}
     where = {"institution": wallets.get(transaction.sender)}
     for entry in _functions():
         if transaction.data[:4] == function_abi_to_4byte_selector(entry):

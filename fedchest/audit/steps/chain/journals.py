@@ -24,9 +24,9 @@ def completeness(case: Case) -> str:
     last_own = {event.sender: event.block for event in case.events}
     heights = {journal.name: journal.height for journal in case.source.journals}
 
-    def check(owner: tuple[str, str]) -> None:
-        name, wallet = owner
-        height, own = heights.get(name, 0), last_own.get(wallet, 0)
+    def check(owner: tuple[str, set[str]]) -> None:
+        name, wallets = owner
+        height, own = heights.get(name, 0), max(last_own.get(wallet, 0) for wallet in wallets)
         if height < own:
             raise Fault(
                 f"ends at block {height}, before its owner's own transaction in block {own}",
@@ -68,8 +68,8 @@ def _summary(block: BlockRecord) -> str:
     return f"0x{block.hash.hex()} with {len(block.transactions)} transactions at {block.timestamp}"
 
 
-def _owners(case: Case) -> Iterator[tuple[str, str]]:
-    """Journals with their owners' addresses; institutions are registered in the order of their folders."""
-    yield case.name(case.directory.coordinator / JOURNAL), case.ledger.coordinators()[0]
-    for number, institution in case.institutions.items():
-        yield case.name(case.directory.institution(number) / JOURNAL), institution.wallet
+def _owners(case: Case) -> Iterator[tuple[str, set[str]]]:
+    """Journals with the addresses that their owners have had; institutions are in the order of their folders."""
+    yield case.name(case.directory.coordinator / JOURNAL), {case.ledger.coordinators()[0]}
+    for number in case.institutions:
+        yield case.name(case.directory.institution(number) / JOURNAL), case.wallets(number)
