@@ -220,7 +220,11 @@ class Coordinator:
         return [self._opened(state, id, submitted[id]) for id in silent]
 
     def _may_open(self, submission: Submission) -> bool:
-        return Manifest.from_bytes(self.artifacts.get(submission.manifest_hash)).may_be_opened
+        """Whether the institution consented; a manifest that is not at hand, or is none, is no consent."""
+        try:
+            return Manifest.from_bytes(self.artifacts.get(submission.manifest_hash)).may_be_opened
+        except (StoreError, Refused):
+            return False
 
     def _opened(self, state: RoundState, institution: int, submission: Submission) -> OpenedMessage:
         context = UpdateContext(

@@ -222,9 +222,9 @@ interface IFedChestLedger is IInstitutions {
 
     /// @notice Open the next round from the present global model, under an allowed configuration. Coordinator only, while
     /// no round is live.
-    /// @dev A cohort is drawn from the hash of the block before the founding or the last finalization, hashed once more for each
-    /// round since then that came to nothing, so that neither opening, abandoning nor expiring at another time draws
-    /// anybody else. Who produces blocks, or sends the vote that finalizes, can still wait for a hash that suits.
+    /// @dev A cohort is drawn from the hash of the block before the founding or the last finalization, hashed once more
+    /// for each round since then that came to nothing, so that neither opening, abandoning nor expiring at another time
+    /// draws anybody else. Who produces blocks, or sends the vote that finalizes, can still wait for a hash that suits.
     function openRound(bytes32 config) external returns (uint256 round);
 
     /// @notice Commit to an update, once a round, from the institution's own wallet, before the deadline.

@@ -184,11 +184,12 @@ contract RoundsTest is Study {
         open();
         require(membersOf(2) == membersOf(1), "abandoning draws nobody else");
         vm.warp(block.timestamp + SUBMISSION_SECONDS + 1);
-        vm.setBlockhash(19, "nor this one");
+        vm.setBlockhash(19, "the expirer's choice");
         ledger.expireRound(2);
         vm.roll(30);
         open();
         bytes32 second = keccak256(abi.encode(bytes32("first seed"), uint256(2)));
+        require(drawn("the expirer's choice") != drawn(second), "the two can be told apart");
         require(membersOf(3) == drawn(second), "drawn anew, whenever it expired");
         playCohort();
         ledger.openRound(CONFIG);

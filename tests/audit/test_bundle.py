@@ -233,8 +233,8 @@ def test_options_that_do_not_go_together(finished_run, options):
     assert isinstance(invoke("export", finished_run.root, *options).exception, ConfigError)
 
 
-def test_a_run_without_an_artifact_is_not_bundled(run, node, signer, tmp_path):
-    bundle = sorted(run.artifacts.directory.iterdir())[0]
-    bundle.unlink()
+def test_a_run_without_a_named_artifact_is_not_bundled(run, node, signer, lines, tmp_path):
+    named = next(json.loads(line)["sha256"] for line in lines if b'"sha256"' in line)
+    run.artifacts.path(bytes.fromhex(named[2:])).unlink()
     with pytest.raises(StoreError):
         bundle_run(run, tmp_path / "bundle", signer, with_artifacts=True, rpc_url=node)
